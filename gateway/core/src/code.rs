@@ -1,0 +1,97 @@
+//! The stable codes of everything that can go wrong, `area.condition`, in one table.
+//!
+//! `http/problem.rs` turns a code into `application/problem+json` (RFC 9457); `docs/errors.md` lists the same table.
+//! A code never changes its meaning; a code that is no longer used stays reserved.
+
+macro_rules! codes {
+    ($($variant:ident $text:literal $status:literal $title:literal $remedy:literal;)*) => {
+        /// A stable error code.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code { $($variant),* }
+
+        impl Code {
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The code itself: `wire.signature-invalid`.
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+
+            /// The HTTP status it is answered with.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$variant => $status),* }
+            }
+
+            /// What happened, in one line.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title),* }
+            }
+
+            /// What the reader can do next.
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Self::$variant => $remedy),* }
+            }
+        }
+    };
+}
+
+codes! {
+    AdapterCircuitOpen "adapter.circuit-open" 503 "the provider's system has failed repeatedly and is being left alone" "try again after the time in Retry-After";
+    AdapterMismatch "adapter.mismatch" 502 "the provider's system answered with something that is not the record type" "the provider's officers are told which field; try again later";
+    AdapterRefused "adapter.refused" 502 "the provider's system refused the request" "the provider's officers are told; try again later";
+    AdapterSignature "adapter.signature" 502 "the provider's answer is not signed as it must be" "the provider's officers are told; try again later";
+    AdapterTimeout "adapter.timeout" 504 "the provider's system did not answer in time" "try again later";
+    AdapterTooLarge "adapter.too-large" 502 "the provider's answer is larger than the limit" "the provider's officers are told; ask for fewer fields";
+    AdapterUnreachable "adapter.unreachable" 502 "the provider's system could not be reached" "try again later";
+    CaseClosed "case.closed" 409 "the case is closed" "open a new case";
+    CaseConflict "case.conflict" 409 "the case changed since it was read" "read the case again, then repeat the change";
+    CaseUnknown "case.unknown" 404 "there is no such case among those you may know" "check the case identifier";
+    ConsentConflict "consent.conflict" 409 "the consent is not in a state that allows this event" "read the consent again; a new choice is a new record";
+    ConsentUnknown "consent.unknown" 404 "there is no such consent among those you may know" "check the consent identifier";
+    ExchangeDenied "exchange.denied" 403 "nothing may be released" "the fields tell which layer refused and why";
+    ExchangeNotAllowed "exchange.not-allowed" 403 "your agency may not ask this" "check purpose, case and record type with your privacy officer";
+    ExchangeSubjectUnknown "exchange.subject-unknown" 404 "the provider holds no such record" "check the subject with the person; do not try other identifiers";
+    HttpBadRequest "http.bad-request" 400 "the HTTP request is malformed" "correct the request as the detail says";
+    HttpMethod "http.method" 405 "this resource does not have that method" "see Allow and the OpenAPI document";
+    HttpNotFound "http.not-found" 404 "there is no such resource" "see the OpenAPI document";
+    HttpTimeout "http.timeout" 408 "the request took too long to arrive" "send it again";
+    HttpTooLarge "http.too-large" 413 "the request body is larger than the limit" "send less; the limit is in the OpenAPI document";
+    HttpUnsupportedMedia "http.unsupported-media" 415 "the request body must be `application/json`" "set Content-Type: application/json";
+    Internal "internal" 500 "an unexpected fault" "report the instance to the operator of the gateway";
+    LimitExceeded "limit.exceeded" 429 "too many requests" "wait as long as Retry-After says";
+    LogUnavailable "log.unavailable" 503 "the access log cannot be written, so nothing is disclosed" "try again after the time in Retry-After";
+    PolicyInvalid "policy.invalid" 422 "the policy bundle does not compile or is not approved" "the detail lists every fault";
+    RegistryInvalid "registry.invalid" 422 "the registry version is not valid or not approved" "the detail lists every fault";
+    RequestInvalid "request.invalid" 422 "the request is well formed but says something impossible" "correct the members the detail names";
+    ServerBusy "server.busy" 503 "the gateway has as much work as it can bound" "try again after the time in Retry-After";
+    WireAudience "wire.audience" 400 "a token is for another audience" "set aud to the audience in the OpenAPI document";
+    WireAlgorithm "wire.algorithm" 400 "a token is signed with an algorithm that its key does not use here" "sign with the algorithm registered for the key";
+    WireCertificate "wire.certificate" 400 "the seal certificate is not acceptable" "check chain, validity, key usage and revocation";
+    WireChannel "wire.channel" 403 "the certificate of the channel may not speak for the seal of the message" "use your own client certificate, or have the delegation registered";
+    WireClaims "wire.claims" 400 "a claim is missing or has the wrong type" "correct the claim the detail names";
+    WireDigest "wire.digest" 400 "the Digest header does not match the body received" "hash the bytes as sent: SHA-256= and padded base64";
+    WireExpired "wire.expired" 400 "a token is expired or older than the window allows" "check your clock and make a fresh token";
+    WireHeader "wire.header" 400 "a security header is missing, repeated or malformed" "correct the header the detail names";
+    WireIssuer "wire.issuer" 400 "iss does not belong to the certificate" "set iss to your agency's registered identifier";
+    WireNotYetValid "wire.not-yet-valid" 400 "a token is from the future" "check your clock";
+    WireReplayed "wire.replayed" 409 "this token was used before" "make a new token with a new jti for each request";
+    WireSignature "wire.signature" 400 "a signature does not verify" "sign the exact header and payload bytes that you send";
+    WireSignedHeaders "wire.signed-headers" 400 "signed_headers does not match the HTTP headers" "list digest and content-type with the values you send";
+    WireToken "wire.token" 400 "a token is not a well-formed compact JWS" "see RFC 7515 section 3.1 and the detail";
+    WireUnknownSender "wire.unknown-sender" 403 "the sender is not in the registry, or is suspended" "ask the agreement's officers for onboarding";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_sorted_and_of_one_form() {
+        for code in Code::ALL {
+            let text = code.text();
+            assert!(text.bytes().all(|b| b.is_ascii_lowercase() || b == b'.' || b == b'-'), "{text}");
+            assert!((400..600).contains(&code.status()), "{text}");
+            assert_eq!(Code::ALL.iter().filter(|other| other.text() == text).count(), 1, "{text}");
+        }
+    }
+}

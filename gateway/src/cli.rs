@@ -1,0 +1,67 @@
+//! The command line: one subcommand a file, each with its arguments and one `run`.
+//!
+//! Exit codes everywhere: 0 yes, 1 no, 2 usage or configuration.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub mod call;
+pub mod demo;
+pub mod log;
+pub mod pki;
+pub mod policy;
+pub mod registry;
+pub mod serve;
+pub mod wire;
+
+/// The exit code for "no": a check that failed, a request that was refused.
+pub const NO: u8 = 1;
+/// The exit code for a mistake in usage or configuration.
+pub const USAGE: u8 = 2;
+
+#[derive(Parser)]
+#[command(
+    name = "varco",
+    version,
+    about = "Consent-based exchange of records between Italian public agencies"
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a signed call to a gateway.
+    Call(call::Args),
+    /// Play the story of one exchange on this machine, with synthetic people.
+    Demo(demo::Args),
+    /// Check the access log and what it proves.
+    Log(log::Args),
+    /// Make keys and certificates for development.
+    Pki(pki::Args),
+    /// Check disclosure policies and ask them questions.
+    Policy(policy::Args),
+    /// Make, sign and apply versions of the registry.
+    Registry(registry::Args),
+    /// Run the gateway.
+    Serve(serve::Args),
+    /// Check a captured request, step by step.
+    Wire(wire::Args),
+}
+
+impl Cli {
+    pub fn run(self) -> ExitCode {
+        match self.command {
+            Command::Call(args) => call::run(args),
+            Command::Demo(args) => demo::run(args),
+            Command::Log(args) => log::run(args),
+            Command::Pki(args) => pki::run(args),
+            Command::Policy(args) => policy::run(args),
+            Command::Registry(args) => registry::run(args),
+            Command::Serve(args) => serve::run(args),
+            Command::Wire(args) => wire::run(args),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! `varco call`: to come.
+
+use std::process::ExitCode;
+
+#[derive(clap::Args)]
+pub struct Args {}
+
+pub fn run(_args: Args) -> ExitCode {
+    ExitCode::from(super::USAGE)
+}

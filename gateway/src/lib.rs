@@ -1,0 +1,15 @@
+//! The gateway: the only crate that wires things together, and the one binary `varco`.
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod genesis;
+pub mod http;
+pub mod inbound;
+pub mod limits;
+pub mod pki;
+pub mod server;
+pub mod tasks;
+pub mod telemetry;
+pub mod tls;
