@@ -1,1 +1,12 @@
-//! To come.
+//! The access log: entries that name no one, an RFC 6962 tree over them, and the proofs that go to other people.
+//!
+//! Formats are those of C2SP (signed notes, checkpoints, tiles, proofs), so that tools we did not write can check them.
+//! Everything here is pure: it must not know how entries are stored, what time it is, or who holds the keys.
+//! Inside, imports only go down: `tree` < `tile`, `entry`, `note` < `checkpoint` < `proof`, `audit`.
+
+pub mod checkpoint;
+pub mod entry;
+pub mod leaf;
+pub mod note;
+pub mod proof;
+pub mod tree;

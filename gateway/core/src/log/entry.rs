@@ -1,0 +1,298 @@
+//! What is entered in the log: a draft, its three erasable bodies, and the commitments to them.
+//!
+//! A body (slot) says who, whose and why; the leaf in the tree holds only a salted commitment to it. Deleting a body
+//! and its salt erases it for good and leaves every proof valid.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::code::Code;
+use crate::hash::Sha256;
+use crate::id::{AgencyId, ExchangeId, PurposeId, RecordTypeId};
+use crate::json;
+use crate::log::leaf::Leaf;
+use crate::time::Timestamp;
+
+/// What an entry is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Somebody changed how the gateway runs.
+    Admin,
+    Case,
+    Consent,
+    /// Says that an earlier entry is wrong, and how.
+    Correction,
+    /// A waiting copy was handed over.
+    Delivery,
+    Denial,
+    Disclosure,
+    /// An order to delete bodies, entered before they are deleted.
+    Erasure,
+    Failure,
+    /// The last entry of a log.
+    Freeze,
+    /// An exchange that a crash cut short.
+    Interrupted,
+    /// The first entry of a log.
+    Open,
+    Policy,
+    /// An order to delete the bodies of entries whose time is over.
+    Prune,
+    /// Somebody read the log.
+    Read,
+    Registry,
+}
+
+/// The text is not one of the kinds of entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected a kind of entry such as `disclosure`")]
+pub struct KindFault;
+
+impl Kind {
+    pub const ALL: [Self; 16] = [
+        Self::Admin,
+        Self::Case,
+        Self::Consent,
+        Self::Correction,
+        Self::Delivery,
+        Self::Denial,
+        Self::Disclosure,
+        Self::Erasure,
+        Self::Failure,
+        Self::Freeze,
+        Self::Interrupted,
+        Self::Open,
+        Self::Policy,
+        Self::Prune,
+        Self::Read,
+        Self::Registry,
+    ];
+
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Case => "case",
+            Self::Consent => "consent",
+            Self::Correction => "correction",
+            Self::Delivery => "delivery",
+            Self::Denial => "denial",
+            Self::Disclosure => "disclosure",
+            Self::Erasure => "erasure",
+            Self::Failure => "failure",
+            Self::Freeze => "freeze",
+            Self::Interrupted => "interrupted",
+            Self::Open => "open",
+            Self::Policy => "policy",
+            Self::Prune => "prune",
+            Self::Read => "read",
+            Self::Registry => "registry",
+        }
+    }
+
+    /// Only these kinds may order that bodies be deleted.
+    pub const fn orders_erasure(self) -> bool {
+        matches!(self, Self::Erasure | Self::Prune)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = KindFault;
+
+    fn from_str(text: &str) -> Result<Self, KindFault> {
+        Self::ALL.into_iter().find(|kind| kind.text() == text).ok_or(KindFault)
+    }
+}
+
+/// The three bodies of an entry, each of which can be erased alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SlotName {
+    /// The inputs of the decision, for replay.
+    Decision,
+    /// Who asked, where, with which trace.
+    Operator,
+    /// Whose record: pseudonym and epoch of its key.
+    Subject,
+}
+
+impl SlotName {
+    pub const ALL: [Self; 3] = [Self::Decision, Self::Operator, Self::Subject];
+
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Decision => "decision",
+            Self::Operator => "operator",
+            Self::Subject => "subject",
+        }
+    }
+}
+
+impl fmt::Display for SlotName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl FromStr for SlotName {
+    type Err = KindFault;
+
+    fn from_str(text: &str) -> Result<Self, KindFault> {
+        Self::ALL.into_iter().find(|name| name.text() == text).ok_or(KindFault)
+    }
+}
+
+/// One body with its salt. Holds personal data: `Debug` tells only its length.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// 256 random bits: without them nobody can guess a body from its commitment.
+    pub salt: [u8; 32],
+    /// Canonical JSON, or a sealed text; at most [`Slot::MAX`] bytes.
+    pub body: String,
+}
+
+impl Slot {
+    /// 64 KiB: 256 fields of 64 bytes with their outcomes and reasons, and as much again for consents and facts.
+    pub const MAX: usize = 64 * 1024;
+
+    /// Commitments made here are commitments to nothing else.
+    const DOMAIN: &[u8] = b"varco/log/slot/v1\0";
+
+    pub fn new(salt: [u8; 32], body: &Value) -> Self {
+        Self { salt, body: json::canonical(body) }
+    }
+
+    /// SHA-256 of `varco/log/slot/v1`, a zero byte, the salt and the body.
+    pub fn commitment(&self) -> Sha256 {
+        Sha256::of_parts(&[Self::DOMAIN, &self.salt, self.body.as_bytes()])
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Slot({} bytes)", self.body.len())
+    }
+}
+
+/// The bodies an entry has. A kind of entry without a subject has no subject slot, and so on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Slots {
+    pub decision: Option<Slot>,
+    pub operator: Option<Slot>,
+    pub subject: Option<Slot>,
+}
+
+impl Slots {
+    pub const fn slot(&self, name: SlotName) -> Option<&Slot> {
+        match name {
+            SlotName::Decision => self.decision.as_ref(),
+            SlotName::Operator => self.operator.as_ref(),
+            SlotName::Subject => self.subject.as_ref(),
+        }
+    }
+
+    pub fn set(&mut self, name: SlotName, slot: Slot) {
+        match name {
+            SlotName::Decision => self.decision = Some(slot),
+            SlotName::Operator => self.operator = Some(slot),
+            SlotName::Subject => self.subject = Some(slot),
+        }
+    }
+
+    /// The slots that are there, in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (SlotName, &Slot)> {
+        SlotName::ALL.into_iter().filter_map(|name| self.slot(name).map(|slot| (name, slot)))
+    }
+
+    pub fn commitments(&self) -> Commitments {
+        Commitments {
+            decision: self.decision.as_ref().map(Slot::commitment),
+            operator: self.operator.as_ref().map(Slot::commitment),
+            subject: self.subject.as_ref().map(Slot::commitment),
+        }
+    }
+}
+
+/// What a leaf says of its entry's bodies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Commitments {
+    pub decision: Option<Sha256>,
+    pub operator: Option<Sha256>,
+    pub subject: Option<Sha256>,
+}
+
+impl Commitments {
+    pub const fn commitment(&self, name: SlotName) -> Option<Sha256> {
+        match name {
+            SlotName::Decision => self.decision,
+            SlotName::Operator => self.operator,
+            SlotName::Subject => self.subject,
+        }
+    }
+}
+
+/// Which bodies an entry of kind `erasure` or `prune` orders to delete: these slots of the entries `first..=last`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Erases {
+    pub first: u64,
+    pub last: u64,
+    /// Sorted, without repetition, at least one.
+    pub slots: Vec<SlotName>,
+}
+
+impl Erases {
+    pub fn covers(&self, index: u64, name: SlotName) -> bool {
+        (self.first..=self.last).contains(&index) && self.slots.contains(&name)
+    }
+}
+
+/// An entry before it has its index and its time. `(id, kind)` is unique in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    pub kind: Kind,
+    /// The exchange, or the event that is no exchange.
+    pub id: ExchangeId,
+    pub consumer: Option<AgencyId>,
+    pub provider: Option<AgencyId>,
+    pub purpose: Option<PurposeId>,
+    pub record_type: Option<RecordTypeId>,
+    /// Why a denial or failure is one, as far as both parties may know.
+    pub code: Option<Code>,
+    /// The policy bundle that decided.
+    pub policy: Option<Sha256>,
+    /// Only in entries of kind `erasure` and `prune`.
+    pub erases: Option<Erases>,
+    pub slots: Slots,
+}
+
+impl Draft {
+    /// A draft with nothing but its kind and identifier.
+    pub fn new(kind: Kind, id: ExchangeId) -> Self {
+        Self {
+            kind,
+            id,
+            consumer: None,
+            provider: None,
+            purpose: None,
+            record_type: None,
+            code: None,
+            policy: None,
+            erases: None,
+            slots: Slots::default(),
+        }
+    }
+
+    /// The leaf of this entry at its place in the log. `index` is below 2^53, so that JSON readers agree on it.
+    pub fn leaf(&self, index: u64, at: Timestamp) -> Leaf {
+        Leaf::of(self, index, at)
+    }
+}

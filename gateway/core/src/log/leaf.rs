@@ -1,0 +1,263 @@
+//! The leaf: the bytes that enter the tree. Canonical ASCII JSON with commitments only: no pseudonym, no value.
+//!
+//! Verifiers hash the bytes they were given. That parsing and printing gives the same bytes is a check of its own.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::hash::Sha256;
+use crate::id::{AgencyId, ExchangeId, PurposeId, RecordTypeId};
+use crate::json;
+use crate::log::entry::{Commitments, Draft, Erases, Kind, SlotName};
+use crate::log::tree;
+use crate::time::Timestamp;
+
+/// The version of the leaf's form, its member `v`.
+const VERSION: u8 = 1;
+
+/// The largest integer every JSON reader holds exactly (RFC 8785 section 3.2.2.3, RFC 7493): 2^53 - 1.
+pub const INDEX_MAX: u64 = (1 << 53) - 1;
+
+/// What a leaf says. Public, because it only mirrors the bytes of the [`Leaf`] it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    pub index: u64,
+    pub at: Timestamp,
+    pub kind: Kind,
+    pub id: ExchangeId,
+    pub consumer: Option<AgencyId>,
+    pub provider: Option<AgencyId>,
+    pub purpose: Option<PurposeId>,
+    pub record_type: Option<RecordTypeId>,
+    /// A code's text. Not [`crate::code::Code`]: a verifier must read logs with codes younger than itself.
+    pub code: Option<CodeText>,
+    pub policy: Option<Sha256>,
+    pub erases: Option<Erases>,
+    pub commitments: Commitments,
+}
+
+/// The text of an error code: 1 to 64 lower-case letters, digits, dots and hyphens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodeText(Box<str>);
+
+impl CodeText {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-';
+        ((1..=64).contains(&text.len()) && text.bytes().all(known)).then(|| Self(text.into()))
+    }
+}
+
+/// One leaf: its bytes and what they say. INVARIANT: `text` is the canonical form of `content`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Leaf {
+    text: Box<str>,
+    content: Content,
+}
+
+/// Why bytes are not a leaf.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LeafFault {
+    #[error("the leaf is not the canonical form of what it says")]
+    NotCanonical,
+    #[error("the leaf is not JSON of the expected form: {0}")]
+    NotJson(json::JsonFault),
+    #[error("the leaf is larger than {} bytes", Leaf::MAX)]
+    TooLarge,
+    #[error("the leaf is of version {0}, which this program does not know")]
+    UnknownVersion(u64),
+    #[error("the member `{0}` of the leaf has a value it cannot have")]
+    WrongMember(&'static str),
+}
+
+impl Leaf {
+    /// 1 KiB. The longest: four hashes (256), two agencies, purpose, record type and code (257), id (36), an order to
+    /// erase (110), the rest and all names (240): 899 bytes.
+    pub const MAX: usize = 1024;
+
+    pub(super) fn of(draft: &Draft, index: u64, at: Timestamp) -> Self {
+        let content = Content {
+            index,
+            at,
+            kind: draft.kind,
+            id: draft.id.clone(),
+            consumer: draft.consumer.clone(),
+            provider: draft.provider.clone(),
+            purpose: draft.purpose.clone(),
+            record_type: draft.record_type.clone(),
+            code: draft.code.and_then(|code| CodeText::parse(code.text())),
+            policy: draft.policy,
+            erases: draft.erases.clone(),
+            commitments: draft.slots.commitments(),
+        };
+        let text = json::canonical_of(&Raw::from(&content)).into();
+        Self { text, content }
+    }
+
+    /// Reads a leaf strictly: known members only, every value in its own form, and exactly the canonical bytes.
+    pub fn parse(bytes: &[u8]) -> Result<Self, LeafFault> {
+        if bytes.len() > Self::MAX {
+            return Err(LeafFault::TooLarge);
+        }
+        let value = json::parse(bytes).map_err(LeafFault::NotJson)?;
+        if let Some(version) = value.get("v").and_then(serde_json::Value::as_u64)
+            && version != u64::from(VERSION)
+        {
+            return Err(LeafFault::UnknownVersion(version));
+        }
+        let raw: Raw = json::parse_as(bytes).map_err(LeafFault::NotJson)?;
+        let content = Content::try_from(raw)?;
+        let text = json::canonical_of(&Raw::from(&content));
+        if text.as_bytes() != bytes {
+            return Err(LeafFault::NotCanonical);
+        }
+        Ok(Self { text: text.into(), content })
+    }
+
+    pub const fn content(&self) -> &Content {
+        &self.content
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+
+    /// The RFC 6962 leaf hash of the bytes.
+    pub fn hash(&self) -> Sha256 {
+        tree::leaf_hash(self.as_bytes())
+    }
+
+    pub const fn index(&self) -> u64 {
+        self.content.index
+    }
+
+    pub const fn at(&self) -> Timestamp {
+        self.content.at
+    }
+
+    pub const fn kind(&self) -> Kind {
+        self.content.kind
+    }
+
+    pub const fn id(&self) -> &ExchangeId {
+        &self.content.id
+    }
+}
+
+impl fmt::Debug for Leaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The leaf's members as JSON has them. Absent members are left out, never `null`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    v: u8,
+    index: u64,
+    /// Milliseconds since 1970, because an integer has one form only.
+    at: i64,
+    kind: Kind,
+    id: ExchangeId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    consumer: Option<AgencyId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    provider: Option<AgencyId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    purpose: Option<PurposeId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    record_type: Option<RecordTypeId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<Sha256>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    erases: Option<RawErases>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    decision: Option<Sha256>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    operator: Option<Sha256>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    subject: Option<Sha256>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawErases {
+    first: u64,
+    last: u64,
+    slots: Vec<SlotName>,
+}
+
+impl From<&Content> for Raw {
+    fn from(content: &Content) -> Self {
+        let erases = content.erases.as_ref();
+        Self {
+            v: VERSION,
+            index: content.index,
+            at: content.at.millis(),
+            kind: content.kind,
+            id: content.id.clone(),
+            consumer: content.consumer.clone(),
+            provider: content.provider.clone(),
+            purpose: content.purpose.clone(),
+            record_type: content.record_type.clone(),
+            code: content.code.as_ref().map(|code| code.as_str().to_owned()),
+            policy: content.policy,
+            erases: erases.map(|e| RawErases { first: e.first, last: e.last, slots: e.slots.clone() }),
+            decision: content.commitments.decision,
+            operator: content.commitments.operator,
+            subject: content.commitments.subject,
+        }
+    }
+}
+
+impl TryFrom<Raw> for Content {
+    type Error = LeafFault;
+
+    fn try_from(raw: Raw) -> Result<Self, LeafFault> {
+        if raw.index > INDEX_MAX {
+            return Err(LeafFault::WrongMember("index"));
+        }
+        let code = match raw.code {
+            Some(text) => Some(CodeText::parse(&text).ok_or(LeafFault::WrongMember("code"))?),
+            None => None,
+        };
+        if raw.erases.is_some() && !raw.kind.orders_erasure() {
+            return Err(LeafFault::WrongMember("erases"));
+        }
+        Ok(Self {
+            index: raw.index,
+            // An instant outside the years that can be written is clamped, and then the bytes differ.
+            at: Timestamp::from_millis(raw.at),
+            kind: raw.kind,
+            id: raw.id,
+            consumer: raw.consumer,
+            provider: raw.provider,
+            purpose: raw.purpose,
+            record_type: raw.record_type,
+            code,
+            policy: raw.policy,
+            erases: raw.erases.map(|e| erases(e, raw.index)).transpose()?,
+            commitments: Commitments { decision: raw.decision, operator: raw.operator, subject: raw.subject },
+        })
+    }
+}
+
+/// An order reaches back only: the entry that gives it stands after what it erases.
+fn erases(raw: RawErases, index: u64) -> Result<Erases, LeafFault> {
+    let sorted = raw.slots.is_sorted_by(|a, b| a < b) && !raw.slots.is_empty();
+    if raw.first > raw.last || raw.last >= index || !sorted {
+        return Err(LeafFault::WrongMember("erases"));
+    }
+    Ok(Erases { first: raw.first, last: raw.last, slots: raw.slots })
+}
