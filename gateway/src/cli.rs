@@ -51,6 +51,12 @@ enum Command {
     Wire(wire::Args),
 }
 
+/// An error and what caused it, in one line.
+pub fn reasons(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command {

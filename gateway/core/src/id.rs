@@ -153,6 +153,20 @@ impl ConsentId {
     }
 }
 
+impl Pseudonym {
+    /// Of a keyed tag of 128 bits, written as 26 characters of lower-case base32 (RFC 4648).
+    pub fn new(epoch: u16, tag: [u8; 16]) -> Self {
+        let bits = u128::from_be_bytes(tag);
+        // 26 characters hold 130 bits: the last one carries the last three bits and two zeros.
+        let characters = (0..26_u32).map(|place| {
+            let index = if place < 25 { bits >> (123 - 5 * place) } else { bits << 2 };
+            let index = u8::try_from(index & 0x1f).unwrap_or_default();
+            char::from(if index < 26 { b'a' + index } else { b'2' + (index - 26) })
+        });
+        Self(format!("s{epoch}.{}", characters.collect::<String>()).into())
+    }
+}
+
 /// RFC 9562 section 5.7: 48 bits of milliseconds, version, 12 random bits, variant, 62 random bits.
 fn uuid_v7(now: Timestamp, random: IdEntropy) -> String {
     let millis = u128::from(now.millis().unsigned_abs()) & 0xffff_ffff_ffff;
@@ -221,6 +235,16 @@ mod tests {
         assert!("G13".parse::<PurposeId>().is_err());
         assert!("s1.abcdefghijklmnopqrstuvwxyz".parse::<Pseudonym>().is_ok());
         assert!("s1.RSSMRA80A01H501U".parse::<Pseudonym>().is_err());
+    }
+
+    #[test]
+    fn a_pseudonym_is_its_tag_in_base32() {
+        let tag = *b"abcdefghijklmnop";
+        assert_eq!(Pseudonym::new(1, tag).as_str(), "s1.mfrggzdfmztwq2lknnwg23tpoa");
+        for tag in [[0; 16], [0xff; 16]] {
+            let made = Pseudonym::new(u16::MAX, tag);
+            assert_eq!(made.as_str().parse::<Pseudonym>().as_ref(), Ok(&made));
+        }
     }
 
     #[test]
