@@ -3,6 +3,8 @@
 //! `http/problem.rs` turns a code into `application/problem+json` (RFC 9457); `docs/errors.md` lists the same table.
 //! A code never changes its meaning; a code that is no longer used stays reserved.
 
+use serde_json::{Map, Value, json};
+
 macro_rules! codes {
     ($($variant:ident $text:literal $status:literal $title:literal $remedy:literal;)*) => {
         /// A stable error code.
@@ -64,6 +66,7 @@ codes! {
     RegistryInvalid "registry.invalid" 422 "the registry version is not valid or not approved" "the detail lists every fault";
     RequestInvalid "request.invalid" 422 "the request is well formed but says something impossible" "correct the members the detail names";
     ServerBusy "server.busy" 503 "the gateway has as much work as it can bound" "try again after the time in Retry-After";
+    SubjectWrongWorld "subject.wrong-world" 422 "the person does not belong in this deployment" "a test deployment takes synthetic people only, a production deployment none of them";
     WireAudience "wire.audience" 400 "a token is for another audience" "set aud to the audience in the OpenAPI document";
     WireAlgorithm "wire.algorithm" 400 "a token is signed with an algorithm that its key does not use here" "sign with the algorithm registered for the key";
     WireCertificate "wire.certificate" 400 "the seal certificate is not acceptable" "check chain, validity, key usage and revocation";
@@ -79,6 +82,24 @@ codes! {
     WireSignedHeaders "wire.signed-headers" 400 "signed_headers does not match the HTTP headers" "list digest and content-type with the values you send";
     WireToken "wire.token" 400 "a token is not a well-formed compact JWS" "see RFC 7515 section 3.1 and the detail";
     WireUnknownSender "wire.unknown-sender" 403 "the sender is not in the registry, or is suspended" "ask the agreement's officers for onboarding";
+}
+
+impl Code {
+    /// The members of `application/problem+json` (RFC 9457) for this code. `instance` names the exchange, so that
+    /// the sender can find it in the log and the operator in the gateway's own records.
+    pub fn problem(self, detail: &str, instance: Option<&str>) -> Map<String, Value> {
+        let mut members = Map::new();
+        members.insert("type".into(), json!(format!("urn:varco:error:{}", self.text())));
+        members.insert("title".into(), json!(self.title()));
+        members.insert("status".into(), json!(self.status()));
+        members.insert("code".into(), json!(self.text()));
+        members.insert("detail".into(), json!(detail));
+        members.insert("remedy".into(), json!(self.remedy()));
+        if let Some(instance) = instance {
+            members.insert("instance".into(), json!(format!("urn:uuid:{instance}")));
+        }
+        members
+    }
 }
 
 #[cfg(test)]

@@ -278,6 +278,8 @@ pub enum ConsentFault {
     ScopeInvalid(String),
     #[error("an event takes effect before it was recorded")]
     Retroactive,
+    #[error("a renewal says until when")]
+    RenewalWithoutEnd,
     #[error("the record has {MOST_EVENTS} events, the most it may have")]
     TooManyEvents,
     #[error("item `{item}` is `{from:?}` and cannot become `{to:?}`")]
@@ -293,6 +295,7 @@ impl ConsentFault {
             | Self::ItemTwice(_)
             | Self::ItemUnknown(_)
             | Self::MandateMissing
+            | Self::RenewalWithoutEnd
             | Self::ScopeSize
             | Self::ScopeInvalid(_)
             | Self::Retroactive => Code::RequestInvalid,
@@ -385,6 +388,9 @@ impl Consent {
         if self.events.last().is_some_and(|last| event.at < last.at) {
             return Err(ConsentFault::OutOfOrder);
         }
+        if event.state == State::Renewed && event.until.is_none() {
+            return Err(ConsentFault::RenewalWithoutEnd);
+        }
         if event.effective_at < event.at && event.state != State::Invalidated {
             return Err(ConsentFault::Retroactive);
         }
@@ -423,6 +429,12 @@ impl Consent {
             excluded: scope.excluded.clone(),
         };
         self.header.scope.iter().filter(allows).map(fact).collect()
+    }
+
+    /// Whether the agency may know that the record exists: it collected one of its events, or is a recipient.
+    pub fn is_known_to(&self, agency: &AgencyId) -> bool {
+        self.events.iter().any(|event| event.collected_by.agency == *agency)
+            || self.header.scope.iter().flat_map(|scope| &scope.recipients).any(|recipient| recipient.agency == *agency)
     }
 
     fn concerned<'a>(&'a self, event: &'a Event) -> Result<Vec<&'a str>, ConsentFault> {

@@ -141,15 +141,17 @@ impl ExchangeId {
     }
 }
 
-impl CaseId {
-    pub fn new(now: Timestamp, random: IdEntropy) -> Self {
-        Self(uuid_v7(now, random).into())
+/// A case is named by the exchange that opened it.
+impl From<&ExchangeId> for CaseId {
+    fn from(exchange: &ExchangeId) -> Self {
+        Self(exchange.0.clone())
     }
 }
 
-impl ConsentId {
-    pub fn new(now: Timestamp, random: IdEntropy) -> Self {
-        Self(uuid_v7(now, random).into())
+/// A consent record is named by the exchange that recorded it.
+impl From<&ExchangeId> for ConsentId {
+    fn from(exchange: &ExchangeId) -> Self {
+        Self(exchange.0.clone())
     }
 }
 

@@ -45,6 +45,21 @@ pub fn canonical_of<T: serde::Serialize>(value: &T) -> String {
     canonical(&serde_json::to_value(value).unwrap_or(Value::Null))
 }
 
+/// An object of members whose values are canonical JSON already. `members` must be sorted by name.
+pub fn object(members: &[(&str, &str)]) -> String {
+    debug_assert!(members.is_sorted_by(|a, b| a.0 < b.0));
+    let length: usize = members.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+    let mut out = String::with_capacity(length + 2);
+    for (name, value) in members {
+        out.push(if out.is_empty() { '{' } else { ',' });
+        write_text(name, &mut out);
+        out.push(':');
+        out.push_str(value);
+    }
+    out.push_str(if out.is_empty() { "{}" } else { "}" });
+    out
+}
+
 fn fault(error: serde_json::Error) -> JsonFault {
     let full = error.to_string();
     let what = full.split(" at line ").next().unwrap_or_default().to_owned();

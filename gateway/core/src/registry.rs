@@ -321,6 +321,14 @@ impl Agency {
         self.id == *sealer || self.acts_for.contains(sealer)
     }
 
+    /// Whether a token's `iss` means this agency: its id, or one of its identifiers with or without the prefix.
+    pub fn is_named(&self, issuer: &str) -> bool {
+        self.id.as_str() == issuer
+            || self.identifiers.iter().any(|id| {
+                id.as_str() == issuer || ["PA:IT-", "CF:IT-", "VATIT-"].iter().any(|p| id.as_str().strip_prefix(p) == Some(issuer))
+            })
+    }
+
     /// The office an operator's `userLocation` names, if it is one of ours.
     pub fn office_at(&self, location: &str) -> Option<&OfficeId> {
         let named = |office: &&Office| {
