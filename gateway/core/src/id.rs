@@ -169,6 +169,13 @@ impl Pseudonym {
     }
 }
 
+impl TokenId {
+    /// Ours are version 7 UUIDs.
+    pub fn new(now: Timestamp, random: IdEntropy) -> Self {
+        Self(uuid_v7(now, random).into())
+    }
+}
+
 /// RFC 9562 section 5.7: 48 bits of milliseconds, version, 12 random bits, variant, 62 random bits.
 fn uuid_v7(now: Timestamp, random: IdEntropy) -> String {
     let millis = u128::from(now.millis().unsigned_abs()) & 0xffff_ffff_ffff;

@@ -1,1 +1,25 @@
-//! To come.
+//! Keys, certificates and signatures: the only crate that names josekit, and the only one that signs with aws-lc-rs.
+//!
+//! Implements the traits of `varco_core::wire` and `varco_core::log`. josekit gives the signer and verifier traits and
+//! the algorithm names; the engines behind them are aws-lc-rs. Its JSON deserialiser and its key sets are never used:
+//! the first reads `crit` under another name, the second keeps a removed key. Must not know the registry, HTTP or files.
+
+pub mod certificate;
+mod engine;
+mod key;
+mod note;
+mod officer;
+mod pem;
+mod roca;
+mod seal;
+mod trust;
+
+pub use key::{KeyFault, PublicKey};
+pub use note::{Ed25519NoteKey, Ed25519NoteVerifier, NoteKeyFault};
+pub use officer::{OfficerKey, OfficerVerifier};
+pub use pem::{PemFault, certificates, crls, private_key, public_key};
+pub use seal::{SealSigner, SignerFault};
+pub use trust::{SealTrust, TrustFault};
+
+#[cfg(test)]
+mod testing;

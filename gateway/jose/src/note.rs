@@ -1,0 +1,106 @@
+//! Ed25519 keys for signed notes (C2SP signed-note): the log's checkpoints, and later the witnesses' cosignatures.
+
+use std::sync::Arc;
+
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, ParsedPublicKey};
+use varco_core::log::note::{
+    ED25519 as TYPE, KeyId, NoteSigner, NoteVerifier, SignFault, VerifierKey, VerifierKeyFault,
+};
+
+use crate::pem::{self, PemFault};
+
+/// Why a key cannot sign or check notes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoteKeyFault {
+    #[error("it is not an Ed25519 key")]
+    KindUnknown,
+    #[error("{0}")]
+    Pem(#[from] PemFault),
+    #[error("{0}")]
+    Verifier(#[from] VerifierKeyFault),
+}
+
+/// A log's or a witness's private key, with the name it signs under.
+#[derive(Clone)]
+pub struct Ed25519NoteKey {
+    pair: Arc<Ed25519KeyPair>,
+    verifier: VerifierKey,
+    id: KeyId,
+}
+
+impl Ed25519NoteKey {
+    /// From the PEM of a PKCS#8 Ed25519 key. `name` is the log's origin: `gateway.piana.example/log`.
+    pub fn from_pem(name: &str, key: &[u8]) -> Result<Self, NoteKeyFault> {
+        Self::from_pkcs8(name, &pem::private_key(key)?)
+    }
+
+    /// From the DER of a PKCS#8 Ed25519 key.
+    pub fn from_pkcs8(name: &str, key: &[u8]) -> Result<Self, NoteKeyFault> {
+        let pair = Ed25519KeyPair::from_pkcs8(key).map_err(|_| NoteKeyFault::KindUnknown)?;
+        let verifier = VerifierKey::new(name, TYPE, pair.public_key().as_ref())?;
+        let id = verifier.key_id();
+        Ok(Self { pair: Arc::new(pair), verifier, id })
+    }
+
+    /// The public half as text: `<name>+<8 hexadecimal digits>+<base64>`.
+    pub const fn verifier_key(&self) -> &VerifierKey {
+        &self.verifier
+    }
+
+    /// The public half, ready to check.
+    pub fn verifier(&self) -> Result<Ed25519NoteVerifier, NoteKeyFault> {
+        Ed25519NoteVerifier::new(self.verifier.clone())
+    }
+}
+
+impl NoteSigner for Ed25519NoteKey {
+    fn name(&self) -> &str {
+        self.verifier.name()
+    }
+
+    fn key_id(&self) -> KeyId {
+        self.id
+    }
+
+    fn sign(&self, text: &[u8]) -> Result<Vec<u8>, SignFault> {
+        Ok(self.pair.try_sign(text).map_err(|_| SignFault)?.as_ref().to_vec())
+    }
+}
+
+/// A log's or a witness's public key.
+#[derive(Clone, Debug)]
+pub struct Ed25519NoteVerifier {
+    key: Arc<ParsedPublicKey>,
+    verifier: VerifierKey,
+    id: KeyId,
+}
+
+impl Ed25519NoteVerifier {
+    pub fn new(verifier: VerifierKey) -> Result<Self, NoteKeyFault> {
+        if verifier.algorithm() != TYPE || verifier.public().len() != 32 {
+            return Err(NoteKeyFault::KindUnknown);
+        }
+        let key = ParsedPublicKey::new(&ED25519, verifier.public()).map_err(|_| NoteKeyFault::KindUnknown)?;
+        let id = verifier.key_id();
+        Ok(Self { key: Arc::new(key), verifier, id })
+    }
+
+    /// From the registry's text form.
+    pub fn from_text(text: &str) -> Result<Self, NoteKeyFault> {
+        Self::new(text.parse()?)
+    }
+}
+
+impl NoteVerifier for Ed25519NoteVerifier {
+    fn name(&self) -> &str {
+        self.verifier.name()
+    }
+
+    fn key_id(&self) -> KeyId {
+        self.id
+    }
+
+    fn verify(&self, text: &[u8], signature: &[u8]) -> bool {
+        self.key.verify_sig(text, signature).is_ok()
+    }
+}
