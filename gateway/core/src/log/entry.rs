@@ -240,16 +240,37 @@ impl Commitments {
     }
 }
 
-/// Which bodies an entry of kind `erasure` or `prune` orders to delete: these slots of the entries `first..=last`.
+/// Which bodies an entry orders to delete: these slots of the entries `first..=last`. It has force only in entries
+/// of kind `erasure` and `prune`, and only over entries before them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Erases {
-    pub first: u64,
-    pub last: u64,
-    /// Sorted, without repetition, at least one.
-    pub slots: Vec<SlotName>,
+    first: u64,
+    last: u64,
+    /// INVARIANT: sorted, without repetition, at least one.
+    slots: Vec<SlotName>,
 }
 
 impl Erases {
+    /// `None` when the range or the list of slots is empty.
+    pub fn new(first: u64, last: u64, slots: &[SlotName]) -> Option<Self> {
+        let mut slots = slots.to_vec();
+        slots.sort_unstable();
+        slots.dedup();
+        (first <= last && !slots.is_empty()).then_some(Self { first, last, slots })
+    }
+
+    pub const fn first(&self) -> u64 {
+        self.first
+    }
+
+    pub const fn last(&self) -> u64 {
+        self.last
+    }
+
+    pub fn slots(&self) -> &[SlotName] {
+        &self.slots
+    }
+
     pub fn covers(&self, index: u64, name: SlotName) -> bool {
         (self.first..=self.last).contains(&index) && self.slots.contains(&name)
     }

@@ -213,7 +213,7 @@ impl From<&Content> for Raw {
             record_type: content.record_type.clone(),
             code: content.code.as_ref().map(|code| code.as_str().to_owned()),
             policy: content.policy,
-            erases: erases.map(|e| RawErases { first: e.first, last: e.last, slots: e.slots.clone() }),
+            erases: erases.map(|e| RawErases { first: e.first(), last: e.last(), slots: e.slots().to_vec() }),
             decision: content.commitments.decision,
             operator: content.commitments.operator,
             subject: content.commitments.subject,
@@ -232,9 +232,6 @@ impl TryFrom<Raw> for Content {
             Some(text) => Some(CodeText::parse(&text).ok_or(LeafFault::WrongMember("code"))?),
             None => None,
         };
-        if raw.erases.is_some() && !raw.kind.orders_erasure() {
-            return Err(LeafFault::WrongMember("erases"));
-        }
         Ok(Self {
             index: raw.index,
             // An instant outside the years that can be written is clamped, and then the bytes differ.
@@ -247,17 +244,16 @@ impl TryFrom<Raw> for Content {
             record_type: raw.record_type,
             code,
             policy: raw.policy,
-            erases: raw.erases.map(|e| erases(e, raw.index)).transpose()?,
+            erases: raw.erases.map(erases).transpose()?,
             commitments: Commitments { decision: raw.decision, operator: raw.operator, subject: raw.subject },
         })
     }
 }
 
-/// An order reaches back only: the entry that gives it stands after what it erases.
-fn erases(raw: RawErases, index: u64) -> Result<Erases, LeafFault> {
-    let sorted = raw.slots.is_sorted_by(|a, b| a < b) && !raw.slots.is_empty();
-    if raw.first > raw.last || raw.last >= index || !sorted {
+fn erases(raw: RawErases) -> Result<Erases, LeafFault> {
+    let erases = Erases::new(raw.first, raw.last, &raw.slots).ok_or(LeafFault::WrongMember("erases"))?;
+    if erases.last() > INDEX_MAX || erases.slots() != raw.slots {
         return Err(LeafFault::WrongMember("erases"));
     }
-    Ok(Erases { first: raw.first, last: raw.last, slots: raw.slots })
+    Ok(erases)
 }

@@ -255,3 +255,6 @@ fn fold_right(mut peaks: impl Iterator<Item = Sha256>) -> Option<Sha256> {
     let last = peaks.next()?;
     Some(peaks.fold(last, |right, left| node_hash(&left, &right)))
 }
+
+#[cfg(test)]
+mod tests;
