@@ -1,1 +1,23 @@
-//! To come.
+//! The durable side of Varco: the access log, claims, and the documents whose every change is entered in the log.
+//!
+//! Owns all SQL of the gateway, on SQLite and PostgreSQL. One task writes, in group commits; an entry is acknowledged
+//! only when it is durable, read back, signed, and held fast by the anchor file. Must not know what is in a document,
+//! who may see what, or any value of a record: pseudonyms, digests, identifiers and times are all it sees.
+//!
+//! Imports go down: `submission`, `db`, `anchor` < `rows`, `plan`, `nodes`, `stored` < `statements`, `read` <
+//! `ledger` < `recover`, `status` < `writer` < `store`.
+
+pub mod anchor;
+pub mod db;
+mod ledger;
+mod nodes;
+mod plan;
+pub mod read;
+pub mod recover;
+mod rows;
+mod statements;
+pub mod status;
+pub mod store;
+mod stored;
+pub mod submission;
+mod writer;

@@ -1,0 +1,259 @@
+//! What a batch of submissions comes to, given what the database holds: decided here, purely, before anything is written.
+//!
+//! Submissions take effect in the order they came: a change made by one is seen by the guard of the next. Each stands
+//! or falls alone.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use varco_core::hash::Sha256;
+use varco_core::id::{ExchangeId, Pseudonym};
+use varco_core::log::entry::{Draft, Erases, Kind, Slots};
+use varco_core::log::leaf::Leaf;
+use varco_core::time::Timestamp;
+
+use crate::submission::{AppendError, Artifact, Branch, Change, Guard, StreamKind, Submission};
+
+/// An order to erase covers at most as many entries as one bundle of tiles: the transaction stays under a second.
+const ERASED_MAX: u64 = 65_536;
+
+/// What the database holds of everything the batch names.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Entries with an id of the batch.
+    pub entries: HashSet<(String, String)>,
+    /// Streams the batch names that exist.
+    pub streams: HashMap<String, StreamHead>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamHead {
+    pub kind: StreamKind,
+    pub epoch: u64,
+}
+
+/// What becomes of one submission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The entry at this position of the batch.
+    Entered {
+        position: usize,
+        branch: Branch,
+    },
+    Refused(AppendError),
+}
+
+/// An entry to write.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    pub leaf: Leaf,
+    pub slots: &'a Slots,
+    pub subjects: &'a [Pseudonym],
+}
+
+/// A stream as it is after the batch.
+#[derive(Debug)]
+pub struct Changed<'a> {
+    pub head: StreamHead,
+    pub header: Option<&'a str>,
+}
+
+#[derive(Debug)]
+pub struct Event<'a> {
+    pub stream: &'a str,
+    pub seq: u64,
+    pub text: &'a str,
+}
+
+/// Everything a batch writes.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    first: u64,
+    at: Timestamp,
+    known: Known,
+    open: &'a HashSet<ExchangeId>,
+    pub entries: Vec<Entry<'a>>,
+    pub streams: BTreeMap<&'a str, Changed<'a>>,
+    pub events: Vec<Event<'a>>,
+    /// Stream and the person it is found by.
+    pub found_by: BTreeSet<(&'a Pseudonym, &'a str)>,
+    pub artifacts: BTreeMap<Sha256, &'a Artifact>,
+    pub closes: BTreeSet<&'a ExchangeId>,
+    pub erases: Vec<&'a Erases>,
+}
+
+impl<'a> Plan<'a> {
+    /// A batch whose first entry has index `first` and all of whose entries have the time `at`. `open` are the claims
+    /// without an outcome.
+    pub const fn new(first: u64, at: Timestamp, known: Known, open: &'a HashSet<ExchangeId>) -> Self {
+        Self {
+            first,
+            at,
+            known,
+            open,
+            entries: Vec::new(),
+            streams: BTreeMap::new(),
+            events: Vec::new(),
+            found_by: BTreeSet::new(),
+            artifacts: BTreeMap::new(),
+            closes: BTreeSet::new(),
+            erases: Vec::new(),
+        }
+    }
+
+    /// The time of all its entries.
+    pub const fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Takes one submission in, or nothing of it.
+    pub fn add(&mut self, submission: &'a Submission) -> Verdict {
+        let branch = match &submission.guard {
+            Some(guard) if !self.holds(guard) => Branch::Fallback,
+            Some(_) | None => Branch::Primary,
+        };
+        match self.enter(submission, branch) {
+            Ok(position) => Verdict::Entered { position, branch },
+            Err(fault) => Verdict::Refused(fault),
+        }
+    }
+
+    fn enter(&mut self, submission: &'a Submission, branch: Branch) -> Result<usize, AppendError> {
+        let draft = drafted(submission, branch);
+        if let Some(exchange) = &submission.closes
+            && (!self.open.contains(exchange) || self.closes.contains(exchange))
+        {
+            return Err(AppendError::ClaimGone);
+        }
+        let name = (draft.id.as_str().to_owned(), draft.kind.text().to_owned());
+        if self.known.entries.contains(&name) {
+            return Err(AppendError::Duplicate);
+        }
+        let leaf = self.leaf(draft)?;
+        if branch == Branch::Primary {
+            self.fits(&submission.changes)?;
+            self.change(&submission.changes);
+            self.artifacts.extend(submission.artifacts.iter().map(|artifact| (artifact.sha256(), artifact)));
+        }
+        // Nothing fails from here on.
+        self.known.entries.insert(name);
+        self.closes.extend(&submission.closes);
+        self.erases.extend(&draft.erases);
+        self.entries.push(Entry { leaf, slots: &draft.slots, subjects: &submission.subjects });
+        Ok(self.entries.len() - 1)
+    }
+
+    fn holds(&self, guard: &Guard) -> bool {
+        guard.epochs.iter().all(|(stream, epoch)| self.epoch(stream) == *epoch)
+    }
+
+    fn epoch(&self, stream: &str) -> u64 {
+        self.known.streams.get(stream).map_or(0, |head| head.epoch)
+    }
+
+    fn leaf(&self, draft: &Draft) -> Result<Leaf, AppendError> {
+        let index = self.first.saturating_add(u64::try_from(self.entries.len()).unwrap_or(u64::MAX));
+        let leaf = draft.leaf(index, self.at);
+        if let Some(erases) = &draft.erases {
+            if erases.last.saturating_sub(erases.first) >= ERASED_MAX {
+                return Err(AppendError::Invalid("an order to erase covers too many entries"));
+            }
+            // An order must reach back only; the leaf's own reader knows all its rules.
+            if Leaf::parse(leaf.as_bytes()).is_err() {
+                return Err(AppendError::Invalid("the order to erase is not one"));
+            }
+        }
+        Ok(leaf)
+    }
+
+    /// Whether all changes of one submission can be made, one after the other.
+    fn fits(&self, changes: &[Change]) -> Result<(), AppendError> {
+        let mut after: HashMap<&str, u64> = HashMap::new();
+        for change in changes {
+            let id = change.stream.as_str();
+            let same_kind = self.known.streams.get(id).is_none_or(|head| head.kind == change.kind);
+            let epoch = after.get(id).copied().unwrap_or_else(|| self.epoch(id));
+            if !same_kind || epoch != change.expected {
+                return Err(AppendError::Conflict(change.kind));
+            }
+            after.insert(id, epoch + 1);
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, changes: &'a [Change]) {
+        for change in changes {
+            let id = change.stream.as_str();
+            let head = StreamHead { kind: change.kind, epoch: change.expected + 1 };
+            self.known.streams.insert(id.to_owned(), head);
+            let changed = self.streams.entry(id).or_insert(Changed { head, header: None });
+            changed.head = head;
+            changed.header = change.header.as_deref().or(changed.header);
+            self.events.push(Event { stream: id, seq: head.epoch, text: &change.event });
+            self.found_by.extend(change.subjects.iter().map(|subject| (subject, id)));
+        }
+    }
+}
+
+const fn drafted(submission: &Submission, branch: Branch) -> &Draft {
+    match (&submission.guard, branch) {
+        (Some(guard), Branch::Fallback) => &guard.fallback,
+        (Some(_) | None, _) => &submission.draft,
+    }
+}
+
+/// What the database would refuse, and would fail a whole batch for, is refused before it is queued.
+pub fn check(submission: &Submission) -> Result<(), AppendError> {
+    let guard = submission.guard.as_ref();
+    let drafts = [Some(&submission.draft), guard.map(|guard| &guard.fallback)];
+    drafts.into_iter().flatten().try_for_each(check_draft).map_err(AppendError::Invalid)?;
+    let too_many = submission.changes.len() > Submission::CHANGES_MAX
+        || submission.subjects.len() > Submission::SUBJECTS_MAX
+        || guard.is_some_and(|guard| guard.epochs.len() > Submission::EPOCHS_MAX)
+        || submission.changes.iter().any(|change| change.subjects.len() > Submission::SUBJECTS_MAX);
+    if too_many {
+        return Err(AppendError::Invalid("too many changes, epochs or subjects"));
+    }
+    let fits = |text: &str| text.len() <= Submission::TEXT_MAX && is_text(text);
+    if !submission.changes.iter().all(|change| {
+        fits(&change.stream) && fits(&change.event) && change.header.as_deref().is_none_or(fits)
+    }) {
+        return Err(AppendError::Invalid("a text of a stream is too long or has a zero byte"));
+    }
+    if submission.changes.iter().any(|change| change.expected >= u64::from(u32::MAX)) {
+        return Err(AppendError::Invalid("an epoch that no stream reaches"));
+    }
+    if submission.artifacts.iter().any(|artifact| artifact.bytes.len() > Submission::ARTIFACT_MAX) {
+        return Err(AppendError::Invalid("an artifact is too long"));
+    }
+    Ok(())
+}
+
+/// The same for one draft.
+pub fn check_draft(draft: &Draft) -> Result<(), &'static str> {
+    if draft.slots.iter().any(|(_, slot)| slot.body.len() > varco_core::log::entry::Slot::MAX) {
+        return Err("a slot is too long");
+    }
+    if !draft.slots.iter().all(|(_, slot)| is_text(&slot.body)) {
+        return Err("a slot has a zero byte");
+    }
+    if draft.erases.is_some() != draft.kind.orders_erasure() {
+        return Err("only orders to erase erase");
+    }
+    Ok(())
+}
+
+/// PostgreSQL texts cannot hold a zero byte.
+fn is_text(text: &str) -> bool {
+    !text.as_bytes().contains(&0)
+}
+
+/// The entry to write when an exchange never gets an outcome.
+pub fn check_interrupted(draft: &Draft, exchange: &ExchangeId) -> Result<(), &'static str> {
+    if draft.kind != Kind::Interrupted || draft.id != *exchange {
+        return Err("the entry to write after a crash is of another kind or exchange");
+    }
+    check_draft(draft)
+}
+
+#[cfg(test)]
+mod tests;

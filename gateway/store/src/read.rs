@@ -1,0 +1,297 @@
+//! Everything that is read: documents, artifacts, entries with their bodies, tiles and proofs. Never writes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sqlx::AssertSqlSafe;
+use varco_core::hash::Sha256;
+use varco_core::id::{ExchangeId, Pseudonym};
+use varco_core::log::entry::{Kind, Slot, SlotName, Slots};
+use varco_core::log::leaf::{Leaf, LeafFault};
+use varco_core::log::proof::{Proof, Receipt};
+use varco_core::log::tree::{Frontier, ProveError, inclusion_path};
+
+use crate::db::{Address, ConnectError, Pools, on};
+use crate::nodes::{self, Nodes, NodesError};
+use crate::rows::{among, padded};
+use crate::submission::{Artifact, ArtifactKind, StreamKind};
+
+/// Entries in one answer: with their bodies some hundred KiB.
+pub const PAGE_MAX: u64 = 1024;
+
+/// People in one question: a household and every epoch of the pseudonyms' key.
+pub const SUBJECTS_MAX: usize = 256;
+
+/// Why nothing could be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("the database does not answer as it must")]
+    Database(#[from] sqlx::Error),
+    /// A row that no program of ours has written.
+    #[error("the database holds something that cannot be: {0}")]
+    Damaged(&'static str),
+    #[error("the leaf in the database is not one: {0}")]
+    Leaf(#[from] LeafFault),
+    #[error("a proof cannot be made: {0}")]
+    Prove(#[from] ProveError),
+    #[error("more is asked than one answer gives")]
+    TooMuch,
+}
+
+impl From<NodesError> for ReadError {
+    fn from(fault: NodesError) -> Self {
+        match fault {
+            NodesError::Damaged => Self::Damaged("hash"),
+            NodesError::Database(fault) => Self::Database(fault),
+        }
+    }
+}
+
+/// A document with its events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    pub id: String,
+    pub kind: StreamKind,
+    /// The number of its events. A guard or a change names it.
+    pub epoch: u64,
+    pub header: Option<String>,
+    /// In order, the first one first.
+    pub events: Vec<String>,
+}
+
+/// Where the log stands in the database. Says nothing of signatures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogHead {
+    pub origin: String,
+    pub size: u64,
+    pub root: Sha256,
+}
+
+/// Connections that can only read. Needs no anchor and disturbs no writer, so tools may use it beside a gateway.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    pools: Arc<Pools>,
+}
+
+impl Reader {
+    /// Opens a database that a store has made: `sqlite:<path>` or `postgres://...`.
+    pub async fn open(url: &str) -> Result<Self, ConnectError> {
+        Self::connect(&url.parse()?).await
+    }
+
+    pub(crate) async fn connect(address: &Address) -> Result<Self, ConnectError> {
+        Ok(Self { pools: Arc::new(address.readers().await?) })
+    }
+
+    pub async fn close(&self) {
+        on!(&*self.pools, pool => pool.close().await);
+    }
+
+    /// One document; `None` when there is no such stream.
+    pub async fn stream(&self, id: &str) -> Result<Option<Stream>, ReadError> {
+        const STREAM: &str = "SELECT s.id, s.kind, s.epoch, s.header, e.event FROM stream s \
+             JOIN stream_event e ON e.stream = s.id WHERE s.id = $1 ORDER BY e.seq";
+        let rows: Vec<StreamRow> =
+            on!(&*self.pools, pool => sqlx::query_as(STREAM).bind(id.to_owned()).fetch_all(pool).await?);
+        Ok(streams(rows)?.pop())
+    }
+
+    /// The documents of a kind that one of these people is found by, in the order of their identifiers. At most
+    /// [`SUBJECTS_MAX`] people.
+    pub async fn streams_of(
+        &self,
+        subjects: &[Pseudonym],
+        kind: StreamKind,
+    ) -> Result<Vec<Stream>, ReadError> {
+        const HEAD: &str = "SELECT s.id, s.kind, s.epoch, s.header, e.event FROM stream s \
+             JOIN stream_event e ON e.stream = s.id WHERE s.id IN (SELECT stream FROM stream_subject WHERE subject";
+        let keys = padded(subjects);
+        if subjects.is_empty() {
+            return Ok(Vec::new());
+        }
+        if subjects.len() > SUBJECTS_MAX {
+            return Err(ReadError::TooMuch);
+        }
+        let tail = format!(") AND s.kind = ${} ORDER BY s.id, e.seq", keys.len() + 1);
+        let sql = AssertSqlSafe(among(HEAD, keys.len(), &tail));
+        let rows: Vec<StreamRow> = on!(&*self.pools, pool => {
+            let mut query = sqlx::query_as(sql);
+            for subject in keys {
+                query = query.bind(subject.as_str().to_owned());
+            }
+            query.bind(kind.text().to_owned()).fetch_all(pool).await?
+        });
+        streams(rows)
+    }
+
+    /// Bytes kept under their SHA-256, checked against it.
+    pub async fn artifact(&self, sha256: &Sha256) -> Result<Option<Artifact>, ReadError> {
+        const ARTIFACT: &str = "SELECT kind, bytes FROM artifact WHERE sha256 = $1";
+        let key = sha256.as_bytes().to_vec();
+        let row: Option<(String, Vec<u8>)> =
+            on!(&*self.pools, pool => sqlx::query_as(ARTIFACT).bind(key).fetch_optional(pool).await?);
+        let Some((kind, bytes)) = row else { return Ok(None) };
+        let artifact = Artifact {
+            kind: ArtifactKind::parse(&kind).ok_or(ReadError::Damaged("kind of an artifact"))?,
+            bytes,
+        };
+        if artifact.sha256() == *sha256 { Ok(Some(artifact)) } else { Err(ReadError::Damaged("artifact")) }
+    }
+
+    /// The entry of a kind that an exchange has, with the bodies that are not erased.
+    pub async fn entry(&self, id: &ExchangeId, kind: Kind) -> Result<Option<(Leaf, Slots)>, ReadError> {
+        const ENTRY: &str = "SELECT leaf FROM log_entry WHERE id = $1 AND kind = $2";
+        let (id, kind) = (id.as_str().to_owned(), kind.text().to_owned());
+        let leaf: Option<String> = on!(&*self.pools, pool => {
+            sqlx::query_scalar(ENTRY).bind(id).bind(kind).fetch_optional(pool).await?
+        });
+        let Some(leaf) = leaf else { return Ok(None) };
+        let leaf = Leaf::parse(leaf.as_bytes())?;
+        let slots = self.slots(leaf.index()).await?;
+        Ok(Some((leaf, slots)))
+    }
+
+    /// All entries that bear an identifier, in the order of the log: an exchange's outcome and what came after it.
+    pub async fn entries_of(&self, id: &ExchangeId) -> Result<Vec<Leaf>, ReadError> {
+        const ENTRIES: &str = "SELECT leaf FROM log_entry WHERE id = $1 ORDER BY idx";
+        let id = id.as_str().to_owned();
+        let leaves: Vec<String> =
+            on!(&*self.pools, pool => sqlx::query_scalar(ENTRIES).bind(id).fetch_all(pool).await?);
+        leaves.iter().map(|leaf| Ok(Leaf::parse(leaf.as_bytes())?)).collect()
+    }
+
+    /// The indices of the entries about one of these people from `from` on, at most [`PAGE_MAX`] of them.
+    pub async fn entries_about(&self, subjects: &[Pseudonym], from: u64) -> Result<Vec<u64>, ReadError> {
+        if subjects.is_empty() {
+            return Ok(Vec::new());
+        }
+        if subjects.len() > SUBJECTS_MAX {
+            return Err(ReadError::TooMuch);
+        }
+        let keys = padded(subjects);
+        let tail = format!("AND idx >= ${} ORDER BY idx LIMIT {PAGE_MAX}", keys.len() + 1);
+        let sql =
+            AssertSqlSafe(among("SELECT DISTINCT idx FROM log_subject WHERE subject", keys.len(), &tail));
+        let from = int(from);
+        let indices: Vec<i64> = on!(&*self.pools, pool => {
+            let mut query = sqlx::query_scalar(sql);
+            for subject in keys {
+                query = query.bind(subject.as_str().to_owned());
+            }
+            query.bind(from).fetch_all(pool).await?
+        });
+        indices
+            .into_iter()
+            .map(|index| u64::try_from(index).map_err(|_| ReadError::Damaged("index")))
+            .collect()
+    }
+
+    /// The bytes of the leaves `from..to`, at most [`PAGE_MAX`]; fewer when the log ends before. Not parsed: a
+    /// verifier hashes what is there.
+    pub async fn leaves(&self, from: u64, to: u64) -> Result<Vec<Vec<u8>>, ReadError> {
+        const LEAVES: &str = "SELECT leaf FROM log_entry WHERE idx >= $1 AND idx < $2 ORDER BY idx";
+        let (from, to) = page(from, to)?;
+        let leaves: Vec<String> =
+            on!(&*self.pools, pool => sqlx::query_scalar(LEAVES).bind(from).bind(to).fetch_all(pool).await?);
+        Ok(leaves.into_iter().map(String::into_bytes).collect())
+    }
+
+    /// The bodies of an entry that are not erased; none when there is no such entry.
+    pub async fn slots(&self, index: u64) -> Result<Slots, ReadError> {
+        let mut found = self.slots_between(index, index.saturating_add(1)).await?;
+        Ok(found.pop().map(|(_, slots)| slots).unwrap_or_default())
+    }
+
+    /// Index and bodies of the entries `from..to` that have any, at most [`PAGE_MAX`] entries.
+    pub async fn slots_between(&self, from: u64, to: u64) -> Result<Vec<(u64, Slots)>, ReadError> {
+        const SLOTS: &str = "SELECT idx, decision_salt, decision, operator_salt, operator, subject_salt, subject \
+             FROM log_slots WHERE idx >= $1 AND idx < $2 ORDER BY idx";
+        let (from, to) = page(from, to)?;
+        let rows: Vec<SlotsRow> =
+            on!(&*self.pools, pool => sqlx::query_as(SLOTS).bind(from).bind(to).fetch_all(pool).await?);
+        rows.into_iter().map(slots).collect()
+    }
+
+    /// Where the log stands; `None` in a database no store has opened yet.
+    pub async fn log(&self) -> Result<Option<LogHead>, ReadError> {
+        const LOG: &str = "SELECT origin, size, root FROM log_state WHERE id = 1";
+        let row: Option<(String, i64, Vec<u8>)> =
+            on!(&*self.pools, pool => sqlx::query_as(LOG).fetch_optional(pool).await?);
+        let Some((origin, size, root)) = row else { return Ok(None) };
+        let size = u64::try_from(size).map_err(|_| ReadError::Damaged("size"))?;
+        let root = Sha256::from_slice(&root).ok_or(ReadError::Damaged("root"))?;
+        Ok(Some(LogHead { origin, size, root }))
+    }
+
+    /// The hashes of a tile (c2sp.org/tlog-tiles) in a tree of this size, 256 or fewer at the right edge; `None` when
+    /// the tree has no such tile. The tree must be that large.
+    pub async fn tile(&self, level: u32, n: u64, size: u64) -> Result<Option<Vec<Sha256>>, ReadError> {
+        Ok(nodes::tile(&self.pools, (level, n), size).await?)
+    }
+
+    /// The frontier of the tree of this size, from its tiles.
+    pub(crate) async fn frontier(&self, size: u64) -> Result<Frontier, ReadError> {
+        let nodes = Nodes::for_frontier(&self.pools, size).await?;
+        nodes.frontier(size).ok_or(ReadError::Damaged("tiles"))
+    }
+
+    /// The inclusion path of an entry in the tree of this size.
+    pub async fn inclusion_path(&self, index: u64, size: u64) -> Result<Vec<Sha256>, ReadError> {
+        let nodes = Nodes::for_path(&self.pools, index, size).await?;
+        Ok(inclusion_path(&nodes, index, size)?)
+    }
+
+    /// The receipt of an entry under a checkpoint of a tree of this size.
+    pub(crate) async fn receipt(&self, leaf: Leaf, size: u64, note: Arc<str>) -> Result<Receipt, ReadError> {
+        let path = self.inclusion_path(leaf.index(), size).await?;
+        let proof = Proof { index: leaf.index(), path, checkpoint: note };
+        Ok(Receipt { leaf, proof })
+    }
+}
+
+type StreamRow = (String, String, i64, Option<String>, String);
+
+/// Rows of one stream follow one another.
+fn streams(rows: Vec<StreamRow>) -> Result<Vec<Stream>, ReadError> {
+    let mut found: BTreeMap<String, Stream> = BTreeMap::new();
+    for (id, kind, epoch, header, event) in rows {
+        let kind = StreamKind::parse(&kind).ok_or(ReadError::Damaged("kind of a stream"))?;
+        let epoch = u64::try_from(epoch).map_err(|_| ReadError::Damaged("epoch of a stream"))?;
+        let stream = found.entry(id.clone());
+        stream.or_insert_with(|| Stream { id, kind, epoch, header, events: Vec::new() }).events.push(event);
+    }
+    // The epoch read in one row and the events in the next could differ only if a statement saw two states.
+    if found.values().any(|stream| u64::try_from(stream.events.len()) != Ok(stream.epoch)) {
+        return Err(ReadError::Damaged("events of a stream"));
+    }
+    Ok(found.into_values().collect())
+}
+
+type SlotsRow =
+    (i64, Option<Vec<u8>>, Option<String>, Option<Vec<u8>>, Option<String>, Option<Vec<u8>>, Option<String>);
+
+fn slots(row: SlotsRow) -> Result<(u64, Slots), ReadError> {
+    let (index, decision_salt, decision, operator_salt, operator, subject_salt, subject) = row;
+    let mut slots = Slots::default();
+    let columns = [
+        (SlotName::Decision, decision_salt, decision),
+        (SlotName::Operator, operator_salt, operator),
+        (SlotName::Subject, subject_salt, subject),
+    ];
+    for (name, salt, body) in columns {
+        if let (Some(salt), Some(body)) = (salt, body) {
+            let salt = salt.try_into().map_err(|_| ReadError::Damaged("salt"))?;
+            slots.set(name, Slot { salt, body });
+        }
+    }
+    Ok((u64::try_from(index).map_err(|_| ReadError::Damaged("index"))?, slots))
+}
+
+fn page(from: u64, to: u64) -> Result<(i64, i64), ReadError> {
+    if to.saturating_sub(from) > PAGE_MAX { Err(ReadError::TooMuch) } else { Ok((int(from), int(to))) }
+}
+
+/// Indices stay below 2^53.
+fn int(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}

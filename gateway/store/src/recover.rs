@@ -1,0 +1,178 @@
+//! Opening the log, at start and after every fault: nothing is written before the database is shown to continue what
+//! the anchor says was signed.
+
+use std::sync::Arc;
+
+use varco_core::code::Code;
+use varco_core::log::checkpoint::{Checkpoint, CheckpointFault};
+use varco_core::log::note::{NoteSigner, NoteVerifier};
+use varco_core::log::tree::{Frontier, Head};
+use varco_core::time::Timestamp;
+
+use crate::anchor::{Anchor, AnchorError};
+use crate::db::{Address, ConnectError};
+use crate::ledger::{CertifyError, CommitError, Forked, Ledger, Names};
+use crate::read::{ReadError, Reader};
+use crate::statements::{self, Lock, StatementError};
+use crate::store::MissingAnchor;
+
+/// Why the log cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Anchor(#[from] AnchorError),
+    /// An old copy of the database could not be told from the newest one.
+    #[error("the log has {0} entries, but there is no anchor that says what was signed")]
+    AnchorMissing(u64),
+    #[error("the checkpoint in the anchor is not of this log: {0}")]
+    AnchorWrong(#[from] CheckpointFault),
+    #[error(transparent)]
+    Certify(#[from] CertifyError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Forked(#[from] Forked),
+    #[error("the name of the replica must have 1 to 64 letters, digits, `.`, `_` or `-`")]
+    Name,
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    #[error("the writer's thread cannot be started")]
+    Thread(#[source] std::io::Error),
+}
+
+impl OpenError {
+    pub const fn code(&self) -> Code {
+        Code::LogUnavailable
+    }
+
+    /// Whether trying again can help, or a person must look first.
+    pub const fn is_final(&self) -> bool {
+        match self {
+            Self::AnchorMissing(_)
+            | Self::AnchorWrong(_)
+            | Self::Certify(CertifyError::Forked(_))
+            | Self::Commit(CommitError::Forked(_))
+            | Self::Forked(_)
+            | Self::Name => true,
+            Self::Anchor(_)
+            | Self::Certify(CertifyError::Sign(_) | CertifyError::Statement(_))
+            | Self::Commit(CommitError::ClockBehind | CommitError::Statement(_) | CommitError::TooSlow)
+            | Self::Connect(_)
+            | Self::Read(_)
+            | Self::Statement(_)
+            | Self::Thread(_) => false,
+        }
+    }
+}
+
+/// What opening needs, at start and again later.
+pub struct Setup {
+    pub address: Address,
+    pub names: Names,
+    pub signer: Arc<dyn NoteSigner>,
+    pub verifiers: Vec<Arc<dyn NoteVerifier>>,
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    pub missing_anchor: MissingAnchor,
+}
+
+/// A signed tree whose note is in the anchor.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    pub head: Head,
+    pub note: Arc<str>,
+}
+
+/// The anchor file with what it says, checked once.
+pub struct Anchored {
+    file: Anchor,
+    head: Option<Head>,
+}
+
+impl Anchored {
+    /// Believes what the file says only with the log's own signature.
+    pub fn new(file: Anchor, setup: &Setup) -> Result<Self, OpenError> {
+        let verifiers: Vec<&dyn NoteVerifier> = setup.verifiers.iter().map(AsRef::as_ref).collect();
+        let open = |note: &Arc<str>| Checkpoint::open(note.as_bytes(), &setup.names.origin, &verifiers);
+        let head = file.note().map(open).transpose()?.map(|checkpoint| checkpoint.head());
+        Ok(Self { file, head })
+    }
+
+    fn hold(&mut self, signed: &Signed) -> Result<(), AnchorError> {
+        if self.head != Some(signed.head) {
+            self.file.write(&signed.note)?;
+            self.head = Some(signed.head);
+        }
+        Ok(())
+    }
+}
+
+/// An open ledger, its whole tree read back and signed. `epoch` is the one it must have, once it is known.
+pub async fn open(setup: &Setup, anchor: &mut Anchored, epoch: Option<i64>) -> Result<Ledger, OpenError> {
+    let mut link = setup.address.writer().await?;
+    statements::found(&mut link, &setup.names.origin).await.map_err(StatementError::from)?;
+    let reader = Reader::connect(&setup.address).await?;
+    let state = statements::state(&mut link, Lock::None).await?;
+    if epoch.is_some_and(|epoch| epoch != state.epoch) {
+        return Err(Forked::Recovered.into());
+    }
+    let trusted = trusted(setup, &reader, anchor.head, state.frontier.size()).await;
+    reader.close().await;
+    let mut ledger = Ledger::new(link, setup.names.clone(), state.epoch, trusted?);
+    certify(setup, anchor, &mut ledger).await?;
+    Ok(ledger)
+}
+
+/// Signs the tree as the database has it now, and makes the note durable.
+pub async fn certify(setup: &Setup, anchor: &mut Anchored, ledger: &mut Ledger) -> Result<Signed, OpenError> {
+    let state = ledger.state(Lock::None).await?;
+    certify_head(setup, anchor, ledger, Head { size: state.frontier.size(), root: state.root }).await
+}
+
+/// Signs the tree of this head, which must be committed, and makes the note durable.
+pub async fn certify_head(
+    setup: &Setup,
+    anchor: &mut Anchored,
+    ledger: &mut Ledger,
+    head: Head,
+) -> Result<Signed, OpenError> {
+    let note = ledger.certify(&head, setup.signer.as_ref()).await?;
+    let signed = Signed { head, note };
+    anchor.hold(&signed)?;
+    Ok(signed)
+}
+
+/// Enters this replica's claims that a crash left open as interrupted.
+pub async fn interrupt(
+    setup: &Setup,
+    anchor: &mut Anchored,
+    ledger: &mut Ledger,
+) -> Result<Signed, OpenError> {
+    let whose = statements::Whose::Replica(&setup.names.replica);
+    while ledger.interrupt(&whose, (setup.clock)()).await?.is_some() {}
+    certify(setup, anchor, ledger).await
+}
+
+/// The frontier of the tree that was signed last, taken from the database and held against the anchor.
+async fn trusted(
+    setup: &Setup,
+    reader: &Reader,
+    anchored: Option<Head>,
+    found: u64,
+) -> Result<Frontier, OpenError> {
+    let Some(signed) = anchored else {
+        // From the empty tree on, every entry is read back and hashed.
+        return match (found, setup.missing_anchor) {
+            (0, _) | (_, MissingAnchor::Adopt) => Ok(Frontier::new()),
+            (_, MissingAnchor::Refuse) => Err(OpenError::AnchorMissing(found)),
+        };
+    };
+    if found < signed.size {
+        return Err(Forked::Behind { found, signed: signed.size }.into());
+    }
+    let frontier = reader.frontier(signed.size).await?;
+    if frontier.root() == signed.root { Ok(frontier) } else { Err(Forked::RootDiffers(signed.size).into()) }
+}

@@ -1,0 +1,231 @@
+//! What callers hand to the store: claims before an exchange, submissions after it, and what they get back.
+//!
+//! Texts of streams are opaque here: the core reads and writes them. Nothing here holds a value of a record.
+
+use varco_core::code::Code;
+use varco_core::hash::Sha256;
+use varco_core::id::{ExchangeId, Pseudonym, TokenId};
+use varco_core::log::entry::Draft;
+use varco_core::log::proof::Receipt;
+use varco_core::time::Timestamp;
+
+/// The right to carry out one exchange for one token. Durable before anything is fetched.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// SHA-256 of the key that signed the token; together with `jti` good for one exchange only.
+    pub issuer_key: Sha256,
+    pub jti: TokenId,
+    pub exchange: ExchangeId,
+    /// SHA-256 of the request's body.
+    pub request_digest: Sha256,
+    /// When the token expires; it is remembered a little longer.
+    pub expires: Timestamp,
+    /// The entry, of kind `interrupted` and with the id `exchange`, to write if the exchange never gets an outcome.
+    pub interrupted: Draft,
+}
+
+impl Claim {
+    /// What may be claimed once: issuer and jti in one digest. The key's length is fixed, so nothing runs together.
+    pub fn token(&self) -> Sha256 {
+        Sha256::of_parts(&[self.issuer_key.as_bytes(), self.jti.as_str().as_bytes()])
+    }
+}
+
+/// An entry for the log, with everything that must become durable in the same instant.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    pub draft: Draft,
+    pub guard: Option<Guard>,
+    /// Applied if `draft` is committed; with the guard's fallback nothing is changed.
+    pub changes: Vec<Change>,
+    pub artifacts: Vec<Artifact>,
+    /// The people the entry is about, for the question "who looked at me". At most [`Submission::SUBJECTS_MAX`].
+    pub subjects: Vec<Pseudonym>,
+    /// The claimed exchange of which this entry is the outcome.
+    pub closes: Option<ExchangeId>,
+}
+
+impl Submission {
+    /// A household, and everybody named in a case, fit several times.
+    pub const SUBJECTS_MAX: usize = 64;
+    /// A consent supersedes another, or closes with its case; four times that.
+    pub const CHANGES_MAX: usize = 8;
+    /// An exchange rests on a case and a few consents.
+    pub const EPOCHS_MAX: usize = 64;
+    /// One change: a header with 64 scope items of 1 KiB, and as much again.
+    pub const TEXT_MAX: usize = 128 * 1024;
+    /// A policy bundle is some hundred files of a few KiB; a registry version is smaller.
+    pub const ARTIFACT_MAX: usize = 8 * 1024 * 1024;
+
+    /// An entry and nothing else.
+    pub const fn new(draft: Draft) -> Self {
+        Self {
+            draft,
+            guard: None,
+            changes: Vec::new(),
+            artifacts: Vec::new(),
+            subjects: Vec::new(),
+            closes: None,
+        }
+    }
+}
+
+/// What a draft rests on. If any stream has another epoch when the entry is committed, `fallback` is entered instead.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    /// Stream and the epoch it had when the decision was made; a stream that does not exist has epoch 0.
+    pub epochs: Vec<(String, u64)>,
+    pub fallback: Draft,
+}
+
+/// The kinds of documents that are kept as events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StreamKind {
+    Case,
+    Consent,
+}
+
+impl StreamKind {
+    pub const ALL: [Self; 2] = [Self::Case, Self::Consent];
+
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Case => "case",
+            Self::Consent => "consent",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.text() == text)
+    }
+}
+
+/// One more event of a stream.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The identifier of the case or consent.
+    pub stream: String,
+    pub kind: StreamKind,
+    /// The epoch the stream has now: the number of its events. 0 makes a new stream.
+    pub expected: u64,
+    /// Replaces the stream's header when there is one.
+    pub header: Option<String>,
+    /// Becomes event number `expected + 1`.
+    pub event: String,
+    /// People to be found by this stream from now on.
+    pub subjects: Vec<Pseudonym>,
+}
+
+/// Bytes kept for ever under their SHA-256.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifact {
+    pub kind: ArtifactKind,
+    pub bytes: Vec<u8>,
+}
+
+impl Artifact {
+    pub fn sha256(&self) -> Sha256 {
+        Sha256::of(&self.bytes)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ArtifactKind {
+    Genesis,
+    Policy,
+    Registry,
+}
+
+impl ArtifactKind {
+    pub const ALL: [Self; 3] = [Self::Genesis, Self::Policy, Self::Registry];
+
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Genesis => "genesis",
+            Self::Policy => "policy",
+            Self::Registry => "registry",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.text() == text)
+    }
+}
+
+/// Which of the two drafts was entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Branch {
+    /// The guard's fallback: something the draft rested on had changed.
+    Fallback,
+    /// The draft itself.
+    Primary,
+}
+
+/// A submission that is durable and signed for.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    pub receipt: Receipt,
+    pub branch: Branch,
+}
+
+/// Why nothing can be written now. Nothing may be disclosed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    #[error("the log is closed: {0}")]
+    Closed(String),
+    #[error("the log's queue is full")]
+    QueueFull,
+    /// The entry may still become durable; whoever asked must not rely on either.
+    #[error("the log did not commit in time")]
+    TooSlow,
+}
+
+/// Why there is no claim.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimError {
+    #[error("the claim is not one: {0}")]
+    Invalid(&'static str),
+    #[error("the token was used before")]
+    Replayed,
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl ClaimError {
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Invalid(_) => Code::Internal,
+            Self::Replayed => Code::WireReplayed,
+            Self::Unavailable(_) => Code::LogUnavailable,
+        }
+    }
+}
+
+/// Why nothing was entered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The exchange had no open claim: it was never claimed, has its outcome, or was entered as interrupted.
+    #[error("the exchange is not open")]
+    ClaimGone,
+    /// A stream to change has another epoch than expected.
+    #[error("the {} changed since it was read", .0.text())]
+    Conflict(StreamKind),
+    /// The log has an entry of this id and kind.
+    #[error("the log has this entry already")]
+    Duplicate,
+    #[error("the submission is not one: {0}")]
+    Invalid(&'static str),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl AppendError {
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Conflict(StreamKind::Case) => Code::CaseConflict,
+            Self::Conflict(StreamKind::Consent) => Code::ConsentConflict,
+            Self::ClaimGone | Self::Unavailable(_) => Code::LogUnavailable,
+            Self::Duplicate | Self::Invalid(_) => Code::Internal,
+        }
+    }
+}
