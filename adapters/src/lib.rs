@@ -1,1 +1,228 @@
-//! To come.
+//! The agencies' own systems, as the gateway reads from them.
+//!
+//! Owns how a system is reached, how long it may take, how much it may say, and that what it says is signed by its
+//! agency. Knows nothing of consent, policy or log: it is told which fields to ask for and asks for no other.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+use varco_core::hash::Sha256;
+use varco_core::id::{AgencyId, ExchangeId, FieldId, PurposeId, RecordTypeId};
+use varco_core::registry::{Identity, Registry};
+use varco_core::subject::CodiceFiscale;
+use varco_core::time::Timestamp;
+use varco_core::wire::{Evidence, Jtis};
+
+pub mod breaker;
+mod error;
+pub mod rest;
+
+#[cfg(test)]
+mod tests;
+pub mod tls;
+
+pub use error::FetchError;
+
+use breaker::{Breaker, Circuit, Turn};
+
+/// Every provider's system. One slow or broken system never keeps another waiting.
+pub struct Sources {
+    providers: BTreeMap<AgencyId, Provider>,
+}
+
+/// The kinds of system we can read from.
+pub enum Source {
+    Rest(rest::Rest),
+}
+
+/// What a provider's system may cost us.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From the first attempt to the last byte of the answer, waiting for a turn included.
+    pub timeout: Duration,
+    /// Requests on their way at once.
+    pub concurrent: usize,
+    /// Requests that may wait for their turn.
+    pub queued: usize,
+    pub breaker: breaker::Rules,
+}
+
+impl Default for Limits {
+    /// A person sits at a desk: five seconds is what they wait. 64 at once is what a small Comune's server takes; as
+    /// many again wait less than the timeout as long as an answer takes less than half of it.
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(5),
+            concurrent: 64,
+            queued: 192,
+            breaker: breaker::Rules::default(),
+        }
+    }
+}
+
+/// What to fetch, of whom, and for whom. Only what the provider must know to answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    pub exchange: &'a ExchangeId,
+    pub consumer: &'a AgencyId,
+    pub purpose: &'a PurposeId,
+    pub record_type: &'a RecordTypeId,
+    pub subject: &'a CodiceFiscale,
+    /// The fields that may be released, and the control fields. Nothing else is asked for, and nothing else accepted.
+    pub fields: &'a [FieldId],
+    /// Who at the consumer's end asks.
+    pub evidence: &'a Evidence,
+    /// Fresh identifiers for our tokens.
+    pub jtis: &'a Jtis,
+}
+
+/// What the outside world is, while fetching.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// Who may seal an answer.
+    pub registry: &'a Registry,
+    /// Read when the request is signed and again when the answer is checked: minutes may count between the two.
+    pub clock: &'a (dyn Fn() -> Timestamp + Send + Sync),
+}
+
+/// What a provider's system answered, checked to come from the provider, and of the record type as far as JSON goes.
+///
+/// It is the agency's whole answer, so it does not serialise, and its `Debug` prints names only.
+pub struct AgencyRecord {
+    fields: Map<String, Value>,
+    /// SHA-256 of the bytes that the provider signed.
+    pub digest: Sha256,
+    /// Whose certificate sealed them.
+    pub seal: Identity,
+}
+
+impl AgencyRecord {
+    /// The fields with their values. A field the provider does not have is absent.
+    pub fn into_fields(self) -> Map<String, Value> {
+        self.fields
+    }
+
+    pub const fn fields(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+}
+
+impl fmt::Debug for AgencyRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.fields.keys()).finish()
+    }
+}
+
+/// How a provider's system does, for `GET /status`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    pub agency: AgencyId,
+    pub circuit: Circuit,
+    /// Requests that are on their way or wait for their turn.
+    pub busy: usize,
+}
+
+struct Provider {
+    source: Source,
+    limits: Limits,
+    breaker: Breaker,
+    /// Turns, of which there are as many as requests may be on their way.
+    turns: Semaphore,
+    /// Places, for those who have a turn and those who wait for one.
+    places: Semaphore,
+}
+
+impl Sources {
+    pub fn new(providers: impl IntoIterator<Item = (AgencyId, Source, Limits)>) -> Self {
+        let provider = |(agency, source, limits)| (agency, Provider::new(source, limits));
+        Self { providers: providers.into_iter().map(provider).collect() }
+    }
+
+    /// Asks a provider's system for fields of one person's record.
+    pub async fn fetch(
+        &self,
+        provider: &AgencyId,
+        request: &Request<'_>,
+        context: &Context<'_>,
+    ) -> Result<AgencyRecord, FetchError> {
+        let system = self.providers.get(provider).ok_or(FetchError::NoSource)?;
+        let _place = system.places.try_acquire().map_err(|_| FetchError::Busy)?;
+        let pass = system
+            .breaker
+            .admit(Instant::now())
+            .map_err(|retry_after| FetchError::CircuitOpen { retry_after })?;
+        let deadline = Instant::now() + system.limits.timeout;
+        // Whoever gets no turn in time says nothing about the system: the pass is dropped, neither good nor bad.
+        let turn = timeout_at(deadline, system.turns.acquire()).await;
+        let _turn = turn.map_err(|_| FetchError::Busy)?.map_err(|_| FetchError::Busy)?;
+        let fetched = match timeout_at(deadline, system.source.fetch(provider, request, context)).await {
+            Ok(fetched) => fetched,
+            Err(_elapsed) => Err(FetchError::Timeout),
+        };
+        match &fetched {
+            Err(error) if error.is_outage() => {
+                if let Turn::Opened(pause) = pass.failed(Instant::now()) {
+                    tracing::warn!(agency.id = %provider, pause_ms = pause.as_millis(), code = error.code().text(),
+                        "the provider's system failed repeatedly and is left alone for a while");
+                }
+            }
+            Ok(_) | Err(_) => pass.succeeded(),
+        }
+        fetched
+    }
+
+    /// Uses new keys, certificates or revocation lists from now on. Connections made with the old ones end.
+    pub fn renew(&self, tls: &Arc<ClientConfig>) {
+        for provider in self.providers.values() {
+            match &provider.source {
+                Source::Rest(rest) => rest.renew(tls),
+            }
+        }
+    }
+
+    pub fn status(&self) -> Vec<Status> {
+        let status = |(agency, provider): (&AgencyId, &Provider)| Status {
+            agency: agency.clone(),
+            circuit: provider.breaker.circuit(),
+            busy: provider.limits.places().saturating_sub(provider.places.available_permits()),
+        };
+        self.providers.iter().map(status).collect()
+    }
+}
+
+impl Provider {
+    fn new(source: Source, limits: Limits) -> Self {
+        Self {
+            source,
+            limits,
+            breaker: Breaker::new(limits.breaker),
+            turns: Semaphore::new(limits.concurrent),
+            places: Semaphore::new(limits.places()),
+        }
+    }
+}
+
+impl Limits {
+    const fn places(&self) -> usize {
+        self.concurrent.saturating_add(self.queued)
+    }
+}
+
+impl Source {
+    async fn fetch(
+        &self,
+        provider: &AgencyId,
+        request: &Request<'_>,
+        context: &Context<'_>,
+    ) -> Result<AgencyRecord, FetchError> {
+        match self {
+            Self::Rest(rest) => rest.fetch(provider, request, context).await,
+        }
+    }
+}

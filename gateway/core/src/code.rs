@@ -38,12 +38,15 @@ macro_rules! codes {
 }
 
 codes! {
+    AdapterBusy "adapter.busy" 503 "as many requests as the provider's system may get are already waiting for it" "try again after the time in Retry-After";
+    AdapterCertificate "adapter.certificate" 502 "the provider's system has a TLS certificate that is not acceptable" "the provider's officers are told; try again later";
     AdapterCircuitOpen "adapter.circuit-open" 503 "the provider's system has failed repeatedly and is being left alone" "try again after the time in Retry-After";
     AdapterMismatch "adapter.mismatch" 502 "the provider's system answered with something that is not the record type" "the provider's officers are told which field; try again later";
     AdapterRefused "adapter.refused" 502 "the provider's system refused the request" "the provider's officers are told; try again later";
     AdapterSignature "adapter.signature" 502 "the provider's answer is not signed as it must be" "the provider's officers are told; try again later";
     AdapterTimeout "adapter.timeout" 504 "the provider's system did not answer in time" "try again later";
     AdapterTooLarge "adapter.too-large" 502 "the provider's answer is larger than the limit" "the provider's officers are told; ask for fewer fields";
+    AdapterTruncated "adapter.truncated" 502 "the provider's answer ended before it was complete" "try again later";
     AdapterUnreachable "adapter.unreachable" 502 "the provider's system could not be reached" "try again later";
     CaseClosed "case.closed" 409 "the case is closed" "open a new case";
     CaseConflict "case.conflict" 409 "the case changed since it was read" "read the case again, then repeat the change";

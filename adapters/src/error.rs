@@ -1,0 +1,98 @@
+//! Everything that can go wrong while fetching, each with its code. No text holds anything the provider said.
+
+use std::error::Error;
+use std::time::Duration;
+
+use varco_core::code::Code;
+use varco_core::json::JsonFault;
+use varco_core::wire::{SignFault, WireError};
+
+/// Why a provider's system gave no record.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error("the answer is larger than {limit} bytes")]
+    AnswerTooLarge { limit: usize },
+    #[error("as many requests as may wait for this system are waiting")]
+    Busy,
+    #[error("the system's TLS certificate is not acceptable")]
+    Certificate(#[source] rustls::Error),
+    #[error("the system failed repeatedly; it is tried again in {} ms", .retry_after.as_millis())]
+    CircuitOpen { retry_after: Duration },
+    #[error("the answer is not `application/json` in its plain encoding")]
+    ContentType,
+    #[error("the answer ended before it was complete")]
+    CutShort(#[source] hyper::Error),
+    #[error("the answer has {0} fields that were not asked for")]
+    FieldsNotAsked(usize),
+    #[error("the answer is not JSON as we read it")]
+    Json(#[source] JsonFault),
+    #[error("the gateway has no source for this provider")]
+    NoSource,
+    #[error("the answer is not HTTP")]
+    NotHttp,
+    #[error("the answer is not an object with the one member `record`, an object")]
+    NotRecord,
+    #[error("the system does not accept the gateway's TLS certificate")]
+    OurCertificate(#[source] rustls::Error),
+    #[error("the system answered with status {status}")]
+    Refused { status: u16 },
+    #[error("the answer is sealed by somebody else than the provider")]
+    SealOfAnother,
+    #[error("the gateway's seal could not sign the request")]
+    Sign(#[from] SignFault),
+    #[error("the answer is not signed as it must be")]
+    Signature(#[source] WireError),
+    #[error("the provider holds no record of this person")]
+    SubjectUnknown,
+    #[error("the system did not answer in time")]
+    Timeout,
+    #[error("the system could not be reached")]
+    Unreachable(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl FetchError {
+    pub fn code(&self) -> Code {
+        match self {
+            Self::AnswerTooLarge { .. } => Code::AdapterTooLarge,
+            Self::Busy => Code::AdapterBusy,
+            Self::Certificate(_) => Code::AdapterCertificate,
+            Self::CircuitOpen { .. } => Code::AdapterCircuitOpen,
+            Self::ContentType | Self::FieldsNotAsked(_) | Self::Json(_) | Self::NotHttp | Self::NotRecord => {
+                Code::AdapterMismatch
+            }
+            Self::CutShort(_) => Code::AdapterTruncated,
+            Self::NoSource | Self::Unreachable(_) => Code::AdapterUnreachable,
+            Self::OurCertificate(_) | Self::Refused { .. } => Code::AdapterRefused,
+            Self::SealOfAnother | Self::Signature(_) => Code::AdapterSignature,
+            Self::Sign(_) => Code::Internal,
+            Self::SubjectUnknown => Code::ExchangeSubjectUnknown,
+            Self::Timeout => Code::AdapterTimeout,
+        }
+    }
+
+    /// Whether the system is down or overwhelmed, so that leaving it alone helps. A wrong answer is not an outage: the next
+    /// person's may be right.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Certificate(_)
+            | Self::CutShort(_)
+            | Self::NotHttp
+            | Self::OurCertificate(_)
+            | Self::Timeout
+            | Self::Unreachable(_) => true,
+            Self::Refused { status } => *status >= 500 || *status == 429,
+            Self::AnswerTooLarge { .. }
+            | Self::Busy
+            | Self::CircuitOpen { .. }
+            | Self::ContentType
+            | Self::FieldsNotAsked(_)
+            | Self::Json(_)
+            | Self::NoSource
+            | Self::NotRecord
+            | Self::SealOfAnother
+            | Self::Sign(_)
+            | Self::Signature(_)
+            | Self::SubjectUnknown => false,
+        }
+    }
+}
