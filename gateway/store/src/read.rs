@@ -186,6 +186,16 @@ impl Reader {
             .collect()
     }
 
+    /// The entries that change the rules (kinds `open`, `policy` and `registry`), in order. There are few: each is an act
+    /// of several officers.
+    pub async fn rules(&self) -> Result<Vec<Leaf>, ReadError> {
+        const RULES: &str =
+            "SELECT leaf FROM log_entry WHERE kind IN ('open', 'policy', 'registry') ORDER BY idx";
+        let leaves: Vec<String> =
+            on!(&*self.pools, pool => sqlx::query_scalar(RULES).fetch_all(pool).await?);
+        leaves.iter().map(|leaf| Ok(Leaf::parse(leaf.as_bytes())?)).collect()
+    }
+
     /// The bytes of the leaves `from..to`, at most [`PAGE_MAX`]; fewer when the log ends before. Not parsed: a
     /// verifier hashes what is there.
     pub async fn leaves(&self, from: u64, to: u64) -> Result<Vec<Vec<u8>>, ReadError> {

@@ -19,6 +19,8 @@ CREATE TABLE log_entry (
     UNIQUE (id, kind)
 );
 
+CREATE INDEX log_entry_rules ON log_entry (idx) WHERE kind IN ('open', 'policy', 'registry');
+
 CREATE TABLE log_slots (
     idx BIGINT PRIMARY KEY,
     decision_salt BYTEA,
