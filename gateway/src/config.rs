@@ -1,1 +1,187 @@
-//! To come.
+//! The settings of a gateway: one TOML file, checked as a whole.
+//!
+//! This is the only place that reads settings from files and the environment. Secrets never stand in the file: it
+//! holds their locations, and the environment can override those locations and nothing else. Every fault is reported
+//! at once, with its line. A relative path is relative to the folder of the file.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use varco_core::hash::Sha256;
+use varco_core::id::AgencyId;
+
+use crate::{limits, server, telemetry, tls};
+
+mod reader;
+mod sections;
+#[cfg(test)]
+mod tests;
+mod value;
+
+/// A whole, checked configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub deployment: Deployment,
+    pub storage: Storage,
+    pub listen: Listen,
+    pub tls: tls::Material,
+    /// How often the files of `tls` are looked at for changes.
+    pub reload_every: Duration,
+    pub seal: Seal,
+    pub outbound: Outbound,
+    pub limits: server::Limits,
+    pub rates: limits::Rates,
+    pub providers: BTreeMap<AgencyId, Provider>,
+    pub log: telemetry::Settings,
+}
+
+/// What this gateway is: its root of trust, its policy, its own secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deployment {
+    /// The ceremony file signed by the founding officers.
+    pub genesis: PathBuf,
+    /// Its SHA-256, so that nobody can exchange the file unnoticed.
+    pub genesis_sha256: Option<Sha256>,
+    /// The folder of the policy bundle.
+    pub policies: PathBuf,
+    /// Secret: the keys of the subjects' pseudonyms.
+    pub subject_keys: PathBuf,
+    /// Secret: the Ed25519 key that signs checkpoints.
+    pub log_key: PathBuf,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// `sqlite:<path>` or `postgres://<user>@<host>/<name>`, never with a password in it.
+    pub database: Database,
+    /// The highest checkpoint signed. Keep it on another disk than the database, and out of its backups.
+    pub anchor: PathBuf,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Database {
+    Sqlite(PathBuf),
+    Postgres {
+        url: String,
+        /// Secret: a file that holds the password and nothing else.
+        password: Option<PathBuf>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Exchanges, over mutual TLS.
+    pub exchange: Listener,
+    /// The public part of the access log, without client certificates.
+    pub log: Option<Listener>,
+    /// Prometheus metrics, in the clear, on a loopback address only.
+    pub metrics: Option<SocketAddr>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    pub address: SocketAddr,
+    /// The names a Host header may have. Empty: any.
+    pub hosts: Vec<String>,
+}
+
+/// The gateway's seal, with which it signs, and whose seals it accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seal {
+    pub certificate: PathBuf,
+    /// Secret.
+    pub key: PathBuf,
+    pub authorities: Vec<PathBuf>,
+    pub revocations: Vec<PathBuf>,
+    /// JOSE names of the signature algorithms accepted.
+    pub algorithms: Vec<Algorithm>,
+}
+
+/// A JOSE signature algorithm (RFC 7518, RFC 8037).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Algorithm {
+    EdDsa,
+    Es256,
+    Ps256,
+    Rs256,
+}
+
+/// How the gateway calls the agencies' systems: its client certificate, and whose server certificates it accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outbound {
+    pub certificate: PathBuf,
+    /// Secret.
+    pub key: PathBuf,
+    pub authorities: Vec<PathBuf>,
+    pub revocations: Vec<PathBuf>,
+}
+
+/// An agency's system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provider {
+    pub kind: ProviderKind,
+    /// `https://` base under which its resources lie, without a slash at the end.
+    pub url: String,
+    /// What our tokens to it carry in `aud`.
+    pub audience: String,
+    pub connect_timeout: Duration,
+    /// From the request's first byte to the answer's last.
+    pub timeout: Duration,
+    /// Requests to it at once; more wait, then fail.
+    pub concurrency: usize,
+    /// Largest answer in bytes.
+    pub answer_bytes: usize,
+    /// So many failures in a row, and it is left alone for `pause`.
+    pub failures: u32,
+    pub pause: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProviderKind {
+    /// Our JSON protocol over HTTPS.
+    Rest,
+}
+
+/// Something wrong in the file, and on which line.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[error("line {line}: {what}")]
+pub struct ConfigFault {
+    /// Counted from 1; 0 when the file cannot be read at all.
+    pub line: usize,
+    pub what: String,
+}
+
+/// Reads and checks a file. On error: every fault, in the order of the lines.
+pub fn load(path: &Path) -> Result<Config, Vec<ConfigFault>> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        vec![ConfigFault { line: 0, what: format!("cannot read `{}`: {error}", path.display()) }]
+    })?;
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    parse(&text, folder, &environment)
+}
+
+/// Checks a text; `environment` answers for the locations of secrets, see [`SECRETS`].
+pub fn parse(
+    text: &str,
+    folder: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Vec<ConfigFault>> {
+    sections::read(text, folder, environment)
+}
+
+/// The environment variables that override where a secret lies, with the key each overrides.
+pub const SECRETS: [(&str, &str); 6] = [
+    ("VARCO_DATABASE_PASSWORD_FILE", "storage.password_file"),
+    ("VARCO_LOG_KEY_FILE", "deployment.log_key"),
+    ("VARCO_OUTBOUND_KEY_FILE", "outbound.key"),
+    ("VARCO_SEAL_KEY_FILE", "seal.key"),
+    ("VARCO_SUBJECT_KEYS_FILE", "deployment.subject_keys"),
+    ("VARCO_TLS_KEY_FILE", "tls.key"),
+];
+
+#[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

@@ -1,1 +1,5 @@
 //! To come.
+
+pub mod framing;
+pub mod hygiene;
+pub mod problem;

@@ -51,6 +51,7 @@ codes! {
     CaseClosed "case.closed" 409 "the case is closed" "open a new case";
     CaseConflict "case.conflict" 409 "the case changed since it was read" "read the case again, then repeat the change";
     CaseUnknown "case.unknown" 404 "there is no such case among those you may know" "check the case identifier";
+    ChannelCertificate "channel.certificate" 403 "the client certificate of the connection is no longer acceptable" "connect again with a valid certificate that is not revoked";
     ConsentConflict "consent.conflict" 409 "the consent is not in a state that allows this event" "read the consent again; a new choice is a new record";
     ConsentUnknown "consent.unknown" 404 "there is no such consent among those you may know" "check the consent identifier";
     ExchangeDenied "exchange.denied" 403 "nothing may be released" "the fields tell which layer refused and why";

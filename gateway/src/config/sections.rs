@@ -1,0 +1,291 @@
+//! The sections of the file, each read into its struct. What is left out gets the default written here.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeTable;
+use varco_core::id::AgencyId;
+
+use super::reader::{Reader, Section};
+use super::value::{HttpsUrl, Size, word};
+use super::{
+    Algorithm, Config, ConfigFault, Database, Deployment, Listen, Listener, Outbound, Provider, ProviderKind,
+    Seal, Storage,
+};
+use crate::limits::{Rate, Rates};
+use crate::server::Limits;
+use crate::telemetry;
+use crate::tls::{Clients, Material, Versions};
+
+/// Certificates and revocation lists change a few times a day; a look costs a few `stat` calls.
+const RELOAD_EVERY: Duration = Duration::from_secs(10);
+
+pub fn read(
+    text: &str,
+    folder: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Vec<ConfigFault>> {
+    let reader = Reader::new(text, folder, environment);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        let line = error.span().map_or(1, |span| reader.line(span));
+        reader.fault(line, error.message().to_owned());
+    }
+    let config = whole(reader.root(table.get_ref()));
+    let faults = reader.into_faults();
+    match config {
+        Some(config) if faults.is_empty() => Ok(config),
+        Some(_) | None => Err(faults),
+    }
+}
+
+fn whole(mut root: Section<'_, '_>) -> Option<Config> {
+    let deployment = deployment(root.section("deployment"));
+    let storage = storage(root.section("storage"));
+    let listen = listen(root.section("listen"));
+    let tls = tls(root.section("tls"));
+    let seal = seal(root.section("seal"));
+    let outbound = outbound(root.section("outbound"));
+    let limits = limits(root.section("limits"));
+    let rates = rates(root.section("rates"));
+    let providers = providers(&root.section("providers"));
+    let log = log(root.section("log"));
+    root.finish();
+    let (tls, reload_every) = tls?;
+    Some(Config {
+        deployment: deployment?,
+        storage: storage?,
+        listen: listen?,
+        tls,
+        reload_every,
+        seal: seal?,
+        outbound: outbound?,
+        limits,
+        rates,
+        providers,
+        log,
+    })
+}
+
+fn deployment(mut s: Section<'_, '_>) -> Option<Deployment> {
+    let genesis = s.required("genesis");
+    let genesis_sha256 = s.optional("genesis_sha256");
+    let policies = s.required("policies");
+    let subject_keys = s.secret("subject_keys");
+    let log_key = s.secret("log_key");
+    s.finish();
+    Some(Deployment {
+        genesis: genesis?,
+        genesis_sha256,
+        policies: policies?,
+        subject_keys: subject_keys?,
+        log_key: log_key?,
+    })
+}
+
+fn storage(mut s: Section<'_, '_>) -> Option<Storage> {
+    let database: Option<String> = s.required("database");
+    let password = s.optional_secret("password_file");
+    let anchor = s.required("anchor");
+    let database = database.and_then(|url| {
+        let folder = s.folder();
+        let database = database_of(&url, password, folder);
+        database.map_err(|what| s.fault_at("database", what)).ok()
+    });
+    s.finish();
+    Some(Storage { database: database?, anchor: anchor? })
+}
+
+fn database_of(url: &str, password: Option<PathBuf>, folder: &Path) -> Result<Database, &'static str> {
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let path = path.trim_start_matches("//");
+        return match (path, password) {
+            ("", _) => Err("expected `sqlite:` and a path"),
+            (_, Some(_)) => Err("SQLite has no password; leave password_file out"),
+            (path, None) => Ok(Database::Sqlite(folder.join(path))),
+        };
+    }
+    let rest = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://"));
+    let rest = rest.ok_or("expected `sqlite:<path>` or `postgres://<user>@<host>/<name>`")?;
+    let user = rest.split(['/', '?']).next().unwrap_or_default().rsplit_once('@').map(|(user, _)| user);
+    if user.is_some_and(|user| user.contains(':')) || rest.contains("password=") {
+        return Err("a password must not stand here; put it into a file and name that in password_file");
+    }
+    Ok(Database::Postgres { url: url.to_owned(), password })
+}
+
+fn listen(mut s: Section<'_, '_>) -> Option<Listen> {
+    let exchange = listener(s.section("exchange"));
+    let log = s.optional_section("log").map(listener);
+    let metrics: Option<SocketAddr> = s.optional("metrics");
+    if metrics.is_some_and(|address| !address.ip().is_loopback()) {
+        s.fault_at(
+            "metrics",
+            "must be a loopback address such as `127.0.0.1:9464`: it has no access control",
+        );
+    }
+    s.finish();
+    let log = match log {
+        Some(log) => Some(log?),
+        None => None,
+    };
+    Some(Listen { exchange: exchange?, log, metrics })
+}
+
+fn listener(mut s: Section<'_, '_>) -> Option<Listener> {
+    let address = s.required("address");
+    let hosts = s.or("hosts", Vec::new());
+    s.finish();
+    Some(Listener { address: address?, hosts })
+}
+
+fn tls(mut s: Section<'_, '_>) -> Option<(Material, Duration)> {
+    let certificate = s.required("certificate");
+    let key = s.secret("key");
+    let authorities = not_empty(&mut s, "client_authorities");
+    let revocations = not_empty(&mut s, "client_revocations");
+    let versions = s.read_with("min_version", |value, _| {
+        word(value, &[("1.3", Versions::Tls13), ("1.2", Versions::Tls12And13)])
+    });
+    let reload_every = s.or("reload_every", RELOAD_EVERY);
+    s.finish();
+    let clients = Clients::Certified { authorities: authorities?, revocations: revocations? };
+    let versions = versions.unwrap_or(Versions::Tls13);
+    Some((Material { certificate: certificate?, key: key?, clients, versions }, reload_every))
+}
+
+fn not_empty(s: &mut Section<'_, '_>, key: &'static str) -> Option<Vec<PathBuf>> {
+    let paths: Vec<PathBuf> = s.required(key)?;
+    if paths.is_empty() {
+        s.fault_at(key, "expected at least one path");
+        return None;
+    }
+    Some(paths)
+}
+
+fn seal(mut s: Section<'_, '_>) -> Option<Seal> {
+    let certificate = s.required("certificate");
+    let key = s.secret("key");
+    let authorities = not_empty(&mut s, "authorities");
+    let revocations = not_empty(&mut s, "revocations");
+    let algorithms = s.or("algorithms", vec![Algorithm::Es256, Algorithm::Rs256]);
+    if algorithms.is_empty() {
+        s.fault_at("algorithms", "expected at least one algorithm");
+    }
+    s.finish();
+    Some(Seal {
+        certificate: certificate?,
+        key: key?,
+        authorities: authorities?,
+        revocations: revocations?,
+        algorithms,
+    })
+}
+
+fn outbound(mut s: Section<'_, '_>) -> Option<Outbound> {
+    let certificate = s.required("certificate");
+    let key = s.secret("key");
+    let authorities = not_empty(&mut s, "authorities");
+    let revocations = not_empty(&mut s, "revocations");
+    s.finish();
+    Some(Outbound {
+        certificate: certificate?,
+        key: key?,
+        authorities: authorities?,
+        revocations: revocations?,
+    })
+}
+
+fn limits(mut s: Section<'_, '_>) -> Limits {
+    let default = Limits::default();
+    let limits = Limits {
+        connections: s.or("connections", default.connections),
+        connections_per_peer: s.or("connections_per_peer", default.connections_per_peer),
+        requests: s.or("requests", default.requests),
+        handshake: s.or("handshake_timeout", default.handshake),
+        head: s.or("head_timeout", default.head),
+        body: s.or("body_timeout", default.body),
+        idle: s.or("idle_timeout", default.idle),
+        age: s.or("connection_age", default.age),
+        shutdown: s.or("shutdown_timeout", default.shutdown),
+        body_bytes: s.or("body_size", Size(default.body_bytes)).0,
+        head_bytes: s.or("head_size", Size(default.head_bytes)).0,
+        streams: s.or("streams", default.streams),
+    };
+    if limits.head_bytes < 8192 {
+        s.fault_at("head_size", "expected at least `8KiB`: three tokens do not fit into less");
+    }
+    s.finish();
+    limits
+}
+
+fn rates(mut s: Section<'_, '_>) -> Rates {
+    let default = Rates::default();
+    let agency = rate(s.section("agency"), default.agency);
+    let operator = rate(s.section("operator"), default.operator);
+    s.finish();
+    Rates { agency, operator }
+}
+
+fn rate(mut s: Section<'_, '_>, default: Rate) -> Rate {
+    let rate = Rate { requests: s.or("requests", default.requests), period: s.or("period", default.period) };
+    s.finish();
+    rate
+}
+
+fn providers(s: &Section<'_, '_>) -> BTreeMap<AgencyId, Provider> {
+    let mut providers = BTreeMap::new();
+    for (name, _, mut section) in s.each() {
+        let id: Option<AgencyId> = name
+            .parse()
+            .map_err(|fault: varco_core::id::IdFault| section.fault_here(&fault.to_string()))
+            .ok();
+        let provider = provider(&mut section);
+        section.finish();
+        if let (Some(id), Some(provider)) = (id, provider) {
+            providers.insert(id, provider);
+        }
+    }
+    providers
+}
+
+fn provider(s: &mut Section<'_, '_>) -> Option<Provider> {
+    let kind = s.read_with("kind", |value, _| word(value, &[("rest", ProviderKind::Rest)]));
+    if kind.is_none() && !s.has("kind") {
+        s.fault_at("kind", "is missing");
+    }
+    let url: Option<HttpsUrl> = s.required("url");
+    let audience = s.required("audience");
+    let connect_timeout = s.or("connect_timeout", Duration::from_secs(2));
+    let timeout = s.or("timeout", Duration::from_secs(10));
+    let concurrency = s.or("concurrency", 32);
+    let answer = s.or("answer_size", Size(1024 * 1024));
+    let failures = s.or("failures", 5);
+    let pause = s.or("pause", Duration::from_secs(30));
+    Some(Provider {
+        kind: kind?,
+        url: url?.0,
+        audience: audience?,
+        connect_timeout,
+        timeout,
+        concurrency,
+        answer_bytes: answer.0,
+        failures,
+        pause,
+    })
+}
+
+fn log(mut s: Section<'_, '_>) -> telemetry::Settings {
+    let default = telemetry::Settings::default();
+    let format = s.read_with("format", |value, _| {
+        word(value, &[("text", telemetry::Format::Text), ("json", telemetry::Format::Json)])
+    });
+    let level = s.read_with("level", |value, _| {
+        let text = value.as_str().unwrap_or_default();
+        telemetry::Level::parse(text).ok_or_else(|| telemetry::Level::EXPECTED.to_owned())
+    });
+    s.finish();
+    telemetry::Settings { format: format.unwrap_or(default.format), level: level.unwrap_or(default.level) }
+}
