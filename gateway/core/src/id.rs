@@ -90,8 +90,9 @@ text_id! {
     RecordTypeId, |t| snake(t, 64), "a record type such as `anagrafica_nucleo`: lower-case letters, digits and `_`, at most 64"
 }
 text_id! {
-    /// A field of a record type: `isee_fascia`.
-    FieldId, |t| snake(t, 64), "a field such as `isee_fascia`: lower-case letters, digits and `_`, at most 64"
+    /// A field of a record type, `isee_fascia`, or a part of its items that has a policy of its own, `prestazioni.importi`.
+    FieldId, |t| t.len() <= 64 && t.split('.').count() <= 2 && t.split('.').all(|part| snake(part, 64)),
+    "a field such as `isee_fascia` or `prestazioni.importi`: lower-case letters, digits and `_`, at most 64"
 }
 text_id! {
     /// A step of a field's ladder of views: `fascia_anno`.
@@ -134,6 +135,18 @@ text_id! {
 
 /// What makes an identifier unguessable: ten random bytes from the shell's entropy.
 pub type IdEntropy = [u8; 10];
+
+impl ViewId {
+    /// The bottom of every ladder: nothing is shown.
+    pub fn withhold() -> Self {
+        Self("withhold".into())
+    }
+
+    /// The top of every ladder: the value as the source gave it.
+    pub fn whole() -> Self {
+        Self("intero".into())
+    }
+}
 
 impl ExchangeId {
     pub fn new(now: Timestamp, random: IdEntropy) -> Self {

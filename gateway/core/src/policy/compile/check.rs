@@ -1,0 +1,184 @@
+//! What must hold of a bundle as a whole. Every check is an exhaustive loop over the finite table.
+
+use std::collections::BTreeSet;
+
+use super::super::bundle::Sections;
+use super::super::bundle::agreement::Terms;
+use super::super::bundle::matrix::MatrixRow;
+use super::super::fault::{Faults, Place, Problem, shown};
+use super::super::record::RecordType;
+use super::super::table::Needs;
+use super::super::{Category, ConsentRole, Policy};
+use crate::id::FieldId;
+use crate::view::ladder::ViewIndex;
+
+/// The record types and fields that purposes name exist.
+pub fn purposes(terms: &Terms, records: &[RecordType], faults: &mut Faults) {
+    for (purpose, place) in terms.purposes.iter().zip(&terms.places) {
+        for given in &purpose.records {
+            let Some(record) = records.iter().find(|record| record.id == given.record_type) else {
+                let valid = records.iter().map(|record| record.id.as_str());
+                faults.unknown(place, "record type", given.record_type.as_str(), valid);
+                continue;
+            };
+            for field in given.fields.iter().flatten().filter(|field| record.find(field).is_none()) {
+                faults.unknown(place, "field", field.as_str(), record.names.keys().map(FieldId::as_str));
+            }
+        }
+        if purpose.consent == ConsentRole::Basis && !terms.rests_on_consent(&purpose.acts) {
+            faults.add(place, Problem::BasisWithoutConsent(purpose.id.to_string()));
+        }
+    }
+}
+
+impl Terms {
+    fn rests_on_consent(&self, acts: &[String]) -> bool {
+        let cited = self.acts.iter().filter(|act| acts.contains(&act.id));
+        cited
+            .into_iter()
+            .any(|act| act.art6.as_deref() == Some("6(1)(a)") || act.art9.as_deref() == Some("9(2)(a)"))
+    }
+}
+
+/// Every grant cites acts: exactly one basis of art. 6, and a source of art. 9 or 10 where the category needs it.
+pub fn grants(policy: &Policy, faults: &mut Faults) {
+    for grant in &policy.grants {
+        let place = Place { file: grant.file.clone(), line: grant.line };
+        if grant.acts.is_empty() {
+            faults.add(&place, Problem::WithoutAct);
+            continue;
+        }
+        let acts = || policy.acts.iter().filter(|act| grant.acts.contains(&act.id));
+        let bases: BTreeSet<&str> = acts().filter_map(|act| act.art6.as_deref()).collect();
+        let mut bases = bases.into_iter();
+        match (bases.next(), bases.next()) {
+            (None, _) => faults.add(&place, Problem::Missing("art6")),
+            (Some(first), Some(second)) => {
+                faults.add(&place, Problem::BasisTwice(first.to_owned(), second.to_owned()));
+            }
+            (Some(_), None) => {}
+        }
+        let field = policy.record_type(&grant.record_type).and_then(|r| r.field(r.find(&grant.field)?));
+        let cited = || grant.acts.join(", ");
+        match field.map(|field| field.category) {
+            Some(Category::Special) if !acts().any(|act| act.art9.is_some()) => {
+                faults.add(&place, Problem::ActWithoutSource(cited(), 9, "speciale"));
+            }
+            Some(Category::Protected) if !acts().any(|act| act.art9.is_some()) => {
+                faults.add(&place, Problem::ActWithoutSource(cited(), 9, "protetta"));
+            }
+            Some(Category::Judicial) if !acts().any(|act| act.art10.is_some()) => {
+                faults.add(&place, Problem::ActWithoutSource(cited(), 10, "giudiziaria"));
+            }
+            Some(Category::Common | Category::Judicial | Category::Protected | Category::Special) | None => {}
+        }
+    }
+}
+
+/// A grant that shows a field grants at least as much of what the field tells.
+pub fn implications(policy: &Policy, faults: &mut Faults) {
+    let mut seen = BTreeSet::new();
+    for (record, table) in policy.epochs.iter().flat_map(|epoch| policy.records.iter().zip(&epoch.records)) {
+        for block in &table.blocks {
+            for (number, one) in record.implications.iter().enumerate() {
+                let cell = |at: usize| table.cells.get(block.start + at);
+                let (Some(from), Some(to)) = (cell(one.from.at()), cell(one.to.at())) else { continue };
+                let (Some(source), Some(told)) = (record.field(one.from), record.field(one.to)) else {
+                    continue;
+                };
+                let tells = one.caps.get(from.view.at()) != Some(&from.view);
+                if !tells || told.ladder.is_within(one.at_least, to.view) {
+                    continue;
+                }
+                let name = |view: ViewIndex, of: &crate::view::ladder::Ladder| {
+                    of.view(view).map(|view| view.id.to_string()).unwrap_or_default()
+                };
+                let column = policy.columns.get(block.column).map(|c| c.id.as_str()).unwrap_or_default();
+                let purpose = policy.purposes.get(block.purpose).map(|p| p.id.as_str()).unwrap_or_default();
+                // One fault for a row and column; the purposes and levels it holds under would repeat it.
+                if !seen.insert((source.file.clone(), record.id.clone(), number, column.to_owned())) {
+                    continue;
+                }
+                let Some(grant) = policy.grants.get(usize::try_from(from.grant).unwrap_or(usize::MAX)) else {
+                    continue;
+                };
+                let (granted, least) = (name(from.view, &source.ladder), name(one.at_least, &told.ladder));
+                faults.add(
+                    &Place { file: grant.file.clone(), line: grant.line },
+                    Problem::Implication {
+                        shows: format!("`{}` {granted} for {column} under {purpose}", source.id),
+                        implied: format!("`{}`", told.id),
+                        at_least: least,
+                        place: format!("`{}` there", name(to.view, &told.ladder)),
+                    },
+                );
+            }
+        }
+    }
+}
+
+/// Columns and matrices that nothing reaches are mistakes: somebody believes that they do something.
+pub fn reach(policy: &Policy, rows: &[MatrixRow], sections: &Sections, faults: &mut Faults) {
+    for section in sections.of("colonne") {
+        for row in &section.rows {
+            let Some(word) = section.cell(row, "colonna") else { continue };
+            if !policy.purposes.iter().any(|purpose| purpose.columns.contains(&word.text)) {
+                faults.add(&word.place, Problem::DeadColumn);
+            }
+        }
+    }
+    for row in rows {
+        let Some(record) = policy.records.get(row.record) else { continue };
+        let gives = |purpose: &super::super::Purpose| {
+            row.purpose.as_ref().is_none_or(|only| *only == purpose.id)
+                && purpose.records.iter().any(|given| given.record_type == record.id)
+        };
+        if !policy.purposes.iter().any(gives) {
+            faults.add(&row.place, Problem::DeadMatrix);
+        }
+    }
+}
+
+/// The promises about the whole table.
+pub fn assertions(policy: &Policy, faults: &mut Faults) {
+    for assertion in &policy.assertions {
+        let mut broken = BTreeSet::new();
+        for (record, table) in
+            policy.epochs.iter().flat_map(|epoch| policy.records.iter().zip(&epoch.records))
+        {
+            if !assertion.on.has_record(record) {
+                continue;
+            }
+            for block in &table.blocks {
+                let purpose = policy.purposes.get(block.purpose);
+                let (who, column) = (policy.audiences.get(block.audience), policy.columns.get(block.column));
+                if !assertion.on.concerns(block, purpose, who, column) {
+                    continue;
+                }
+                for (index, field) in record.indices().zip(&record.fields) {
+                    let Some(cell) = table.cells.get(block.start + index.at()) else { continue };
+                    if !assertion.on.has_field(index, field.category) {
+                        continue;
+                    }
+                    let shown_view = field.ladder.meet(cell.view, cell.law.view);
+                    let most = field.ladder.find(assertion.at_most.as_str()).unwrap_or(ViewIndex::WITHHOLD);
+                    let excused = assertion.unless != Needs::NONE
+                        && cell.needs.and(cell.law.needs).covers(assertion.unless);
+                    if field.ladder.is_within(shown_view, most) || excused {
+                        continue;
+                    }
+                    let column = column.map(|c| c.id.as_str()).unwrap_or_default();
+                    let purpose = purpose.map(|p| p.id.as_str()).unwrap_or_default();
+                    let view =
+                        field.ladder.view(shown_view).map(|view| view.id.to_string()).unwrap_or_default();
+                    broken
+                        .insert((format!("`{}.{}` for {column} under {purpose}", record.id, field.id), view));
+                }
+            }
+        }
+        let place = Place { file: assertion.file.clone(), line: assertion.line };
+        for (cell, view) in broken {
+            faults.add(&place, Problem::Assertion { name: shown(&assertion.name), cell, view });
+        }
+    }
+}

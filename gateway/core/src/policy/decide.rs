@@ -1,0 +1,424 @@
+//! The decision: one request against the table. Pure, and the same for ever for the same policy, facts and instant.
+
+use std::sync::Arc;
+
+use super::record::{Field, FieldIndex, RecordType};
+use super::table::{Ceiling, Cell, Epoch, Needs, slot};
+use super::{
+    CaseRule, Facts, Gives, GrantIndex, Layer, Plan, Planned, Policy, Purpose, Question, Reason, Refusal,
+    Ruling,
+};
+use crate::case::Level;
+use crate::consent::RestrictionEffect;
+use crate::id::{ConsentId, FieldId};
+use crate::view::ladder::ViewIndex;
+
+/// Where in the table a request stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub record: usize,
+    pub purpose: usize,
+    pub level: Option<Level>,
+    pub audience: usize,
+}
+
+impl Policy {
+    /// Rules on every field of the record type, or refuses the request as a whole.
+    pub fn decide(&self, question: &Question<'_>) -> Result<Plan, Refusal> {
+        let place = self.place(question)?;
+        let refusal = || Refusal::PurposeNotHeld(question.purpose.clone());
+        let record = self.records.get(place.record).ok_or_else(refusal)?;
+        let epoch = self.epoch(question.now).ok_or_else(refusal)?;
+        let start = epoch.start(&place, self).ok_or_else(refusal)?;
+        let table = epoch.records.get(place.record).ok_or_else(refusal)?;
+        let cells = table.cells.get(start..start + record.fields.len()).ok_or_else(refusal)?;
+        let facts = question.facts;
+        let mut work = Work::new(record, cells, facts);
+        work.narrow_by_rules(&epoch.ceilings(place.record, start, facts));
+        work.narrow_by_person(facts);
+        work.close();
+        if let Some(requested) = question.requested {
+            work.narrow_by_request(requested)
+                .map_err(|field| Refusal::UnknownField(field, record.id.clone()))?;
+        }
+        Ok(work.plan(record.clone(), facts))
+    }
+
+    /// Checks everything about the request that does not depend on a field.
+    pub(super) fn place(&self, question: &Question<'_>) -> Result<Place, Refusal> {
+        let facts = question.facts;
+        if question.now < self.agreement.from || question.now >= self.agreement.until {
+            return Err(Refusal::AgreementNotInForce);
+        }
+        for party in [&facts.provider, &facts.consumer] {
+            let listed = |p: &super::AgreementParty| p.agency == party.agency && p.kind == party.kind;
+            if !self.agreement.parties.iter().any(listed) {
+                return Err(Refusal::NotAParty(party.agency.clone()));
+            }
+        }
+        if facts.provider.agency == facts.consumer.agency {
+            return Err(Refusal::OwnRecord);
+        }
+        let record = self
+            .records
+            .iter()
+            .position(|record| record.id == *question.record_type)
+            .ok_or_else(|| Refusal::UnknownRecordType(question.record_type.clone()))?;
+        if !self.records.get(record).is_some_and(|record| record.owners.contains(&facts.provider.kind)) {
+            let agency = facts.provider.agency.clone();
+            return Err(Refusal::ProviderDoesNotOwn(agency, question.record_type.clone()));
+        }
+        let (purpose, found) = self
+            .purposes
+            .iter()
+            .enumerate()
+            .find(|(_, purpose)| purpose.id == *question.purpose)
+            .ok_or_else(|| Refusal::UnknownPurpose(question.purpose.clone()))?;
+        let level = found.admits(question)?;
+        Ok(Place { record, purpose, level, audience: self.audience(facts) })
+    }
+
+    /// The consumer's office where the table knows it, else its kind.
+    fn audience(&self, facts: &Facts) -> usize {
+        let consumer = &facts.consumer;
+        let of = |office: Option<&crate::id::OfficeId>| {
+            self.audiences.iter().position(|a| a.kind == consumer.kind && a.office.as_ref() == office)
+        };
+        let by_office = consumer.office.as_ref().and_then(|office| of(Some(office)));
+        // Every kind is in the table; an index past its end finds no block and refuses.
+        by_office.or_else(|| of(None)).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn epoch(&self, now: crate::time::Timestamp) -> Option<&Epoch> {
+        self.epochs.iter().rev().find(|epoch| epoch.from <= now)
+    }
+}
+
+impl Purpose {
+    /// Whether the purpose holds for this question, and the level it is asked at.
+    fn admits(&self, question: &Question<'_>) -> Result<Option<Level>, Refusal> {
+        let facts = question.facts;
+        let (now, id) = (question.now, || self.id.clone());
+        if self.from.is_some_and(|from| now < from) || self.until.is_some_and(|until| now >= until) {
+            return Err(Refusal::PurposeNotInForce(id()));
+        }
+        if !self.records.iter().any(|record| record.record_type == *question.record_type) {
+            return Err(Refusal::RecordNotInPurpose(id(), question.record_type.clone()));
+        }
+        if self.gives == Gives::Aggregates {
+            return Err(Refusal::AggregatesOnly);
+        }
+        if facts.provider.kind == facts.consumer.kind && !self.same_kind {
+            return Err(Refusal::SameKind(id()));
+        }
+        match self.case {
+            CaseRule::None => Ok(None),
+            CaseRule::Required => {
+                let case = facts.case.as_ref().ok_or_else(|| Refusal::CaseMissing(id()))?;
+                if !case.purposes.contains(&self.id) {
+                    return Err(Refusal::CaseForAnotherPurpose(id()));
+                }
+                if !self.levels.contains(&case.level) {
+                    return Err(Refusal::Level(id()));
+                }
+                Ok(Some(case.level))
+            }
+        }
+    }
+}
+
+impl Epoch {
+    /// Where the block of a place begins in its record's cells.
+    pub(super) fn start(&self, place: &Place, policy: &Policy) -> Option<usize> {
+        let audiences = policy.audiences.len();
+        if place.audience >= audiences {
+            return None;
+        }
+        let index =
+            (place.purpose * super::table::SLOTS.len() + slot(place.level)) * audiences + place.audience;
+        let start = (*self.records.get(place.record)?.starts.get(index)?)?;
+        usize::try_from(start).ok()
+    }
+}
+
+impl Epoch {
+    /// The two bodies' regulations for a block: towards everybody, and towards the other one by name.
+    fn ceilings(&self, record: usize, start: usize, facts: &Facts) -> Vec<(Layer, &[Ceiling])> {
+        let (provider, consumer) = (&facts.provider.agency, &facts.consumer.agency);
+        let sides = [
+            (Layer::Owner, &self.owner, provider, consumer),
+            (Layer::Recipient, &self.recipient, consumer, provider),
+        ];
+        let mut found = Vec::new();
+        for (layer, ceilings, body, other) in
+            sides.into_iter().filter(|(_, ceilings, ..)| !ceilings.is_empty())
+        {
+            for toward in [None, Some(other.clone())] {
+                let list = ceilings.get(&(record, body.clone(), toward));
+                found.extend(list.and_then(|list| list.get(start..)).map(|list| (layer, list)));
+            }
+        }
+        found
+    }
+}
+
+/// A field while the layers speak.
+#[derive(Clone, Copy)]
+struct Standing {
+    view: ViewIndex,
+    /// The first layer that took something away.
+    cause: Option<(Layer, Reason)>,
+}
+
+struct Work<'a> {
+    record: &'a RecordType,
+    cells: &'a [Cell],
+    standing: Vec<Standing>,
+    /// The person asked that it look as if there were nothing.
+    concealed: Vec<bool>,
+    given: Given,
+}
+
+/// What of the conditions is met, field by field. Indices are into the facts' consents.
+struct Given {
+    agreed: Vec<Option<usize>>,
+    named: Vec<Option<usize>>,
+    acts: Vec<bool>,
+    scoped: Vec<bool>,
+}
+
+impl Given {
+    /// The consent that conditions rest on, if they ask for one.
+    fn consent(&self, i: usize, needs: Needs) -> Option<usize> {
+        let at = |list: &[Option<usize>]| list.get(i).copied().flatten();
+        if needs.has(Needs::EXPLICIT) || needs.has(Needs::EXPLICIT_OR_ACT) {
+            at(&self.named)
+        } else if needs.has(Needs::AGREED) {
+            at(&self.agreed)
+        } else {
+            None
+        }
+    }
+
+    fn new(record: &RecordType, facts: &Facts) -> Self {
+        let n = record.fields.len();
+        let scopes = facts.case.as_ref().map(|case| &case.scopes);
+        let in_scope = |field: &Field| {
+            field.scope.as_ref().is_some_and(|scope| scopes.is_some_and(|scopes| scopes.contains(scope)))
+        };
+        let scoped = record.fields.iter().map(in_scope).collect();
+        let mut given = Self { agreed: vec![None; n], named: vec![None; n], acts: vec![false; n], scoped };
+        for (i, consent) in facts.consents.iter().enumerate() {
+            match &consent.fields {
+                None => {
+                    let excluded = marks(record, &consent.excluded);
+                    for (slot, out) in given.agreed.iter_mut().zip(excluded) {
+                        if !out && slot.is_none() {
+                            *slot = Some(i);
+                        }
+                    }
+                }
+                Some(fields) => {
+                    let named = fields.iter().filter(|field| !consent.excluded.contains(field));
+                    for at in named.filter_map(|field| record.find(field)).map(FieldIndex::at) {
+                        for list in [&mut given.agreed, &mut given.named] {
+                            if let Some(slot) = list.get_mut(at) {
+                                slot.get_or_insert(i);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        for act in &facts.acts {
+            for at in act.fields.iter().filter_map(|field| record.find(field)).map(FieldIndex::at) {
+                if let Some(slot) = given.acts.get_mut(at) {
+                    *slot = true;
+                }
+            }
+        }
+        given
+    }
+}
+
+fn marks(record: &RecordType, fields: &[FieldId]) -> Vec<bool> {
+    let mut marks = vec![false; record.fields.len()];
+    for at in fields.iter().filter_map(|field| record.find(field)).map(FieldIndex::at) {
+        if let Some(mark) = marks.get_mut(at) {
+            *mark = true;
+        }
+    }
+    marks
+}
+
+impl<'a> Work<'a> {
+    fn new(record: &'a RecordType, cells: &'a [Cell], facts: &Facts) -> Self {
+        let given = Given::new(record, facts);
+        let standing = cells.iter().map(|cell| Standing { view: cell.view, cause: None }).collect();
+        Self { record, cells, standing, concealed: vec![false; cells.len()], given }
+    }
+
+    /// Law, agreement, the two regulations, and the conditions they ask for. The first to speak is the one named.
+    fn narrow_by_rules(&mut self, regulations: &[(Layer, &[Ceiling])]) {
+        for (i, cell) in self.cells.iter().enumerate() {
+            self.cap(i, cell.law, (Layer::Law, Reason::Category));
+            if !cell.view.shows() {
+                let reason = if cell.at_other_level { Reason::Level } else { Reason::NotGranted };
+                self.lower(i, ViewIndex::WITHHOLD, (Layer::Agreement, reason));
+            }
+            for (layer, ceilings) in regulations {
+                if let Some(ceiling) = ceilings.get(i) {
+                    self.cap(i, *ceiling, (*layer, Reason::Regulation));
+                }
+            }
+            if let Some(cause) = self.unmet(i, cell.needs) {
+                self.lower(i, ViewIndex::WITHHOLD, cause);
+            }
+        }
+    }
+
+    /// The first condition that is not met, and whose word is missing.
+    fn unmet(&self, i: usize, needs: Needs) -> Option<(Layer, Reason)> {
+        if needs.is_none() {
+            return None;
+        }
+        let has = |list: &[Option<usize>]| list.get(i).is_some_and(Option::is_some);
+        let is = |list: &[bool]| list.get(i).copied().unwrap_or_default();
+        let (agreed, named, act) = (has(&self.given.agreed), has(&self.given.named), is(&self.given.acts));
+        let by_act = act && (needs.has(Needs::ACT) || needs.has(Needs::EXPLICIT_OR_ACT));
+        [
+            (Needs::SCOPE, is(&self.given.scoped), Layer::Case, Reason::Scope),
+            (Needs::ACT, act, Layer::Person, Reason::ActMissing),
+            (Needs::EXPLICIT_OR_ACT, named || act, Layer::Person, Reason::ConsentMissing),
+            (Needs::EXPLICIT, named, Layer::Person, Reason::ConsentMissing),
+            (Needs::AGREED, agreed || by_act, Layer::Person, Reason::ConsentMissing),
+        ]
+        .into_iter()
+        .find(|(need, met, ..)| needs.has(*need) && !met)
+        .map(|(_, _, layer, reason)| (layer, reason))
+    }
+
+    /// A layer's ceiling; conditions it adds and that are not met close the cell in that layer's name.
+    fn cap(&mut self, i: usize, ceiling: Ceiling, cause: (Layer, Reason)) {
+        let view = if self.unmet(i, ceiling.needs).is_none() { ceiling.view } else { ViewIndex::WITHHOLD };
+        self.lower(i, view, cause);
+    }
+
+    /// The meet with what a layer allows. Who takes something away first is remembered; who takes the rest, too.
+    fn lower(&mut self, i: usize, most: ViewIndex, cause: (Layer, Reason)) {
+        let (Some(standing), Some(field)) = (self.standing.get_mut(i), self.record.fields.get(i)) else {
+            return;
+        };
+        // A cell that was never granted still names the first layer that would have refused it.
+        if most == ViewIndex::WHOLE || standing.cause.is_some() && !standing.view.shows() {
+            return;
+        }
+        let view = field.ladder.meet(standing.view, most);
+        if view != standing.view || !view.shows() {
+            let closes = !view.shows();
+            if standing.cause.is_none() || closes {
+                standing.cause = Some(cause);
+            }
+            standing.view = view;
+        }
+    }
+
+    fn narrow_by_person(&mut self, facts: &Facts) {
+        for restriction in &facts.restrictions {
+            let concerned = restriction.fields.as_ref().map(|fields| marks(self.record, fields));
+            for i in 0..self.standing.len() {
+                let is_concerned = concerned.as_ref().is_none_or(|m| m.get(i).copied().unwrap_or_default());
+                if !is_concerned {
+                    continue;
+                }
+                match restriction.effect {
+                    RestrictionEffect::Conceal => set(&mut self.concealed, i),
+                    RestrictionEffect::Withhold => {
+                        self.lower(i, ViewIndex::WITHHOLD, (Layer::Person, Reason::Opposed));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What would tell a field that is not shown is capped. Caps depend on the grant and not on the standing view:
+    /// a cap that fell because another ceiling came first would let that ceiling widen.
+    fn close(&mut self) {
+        for implication in &self.record.implications {
+            let (from, to) = (implication.from.at(), implication.to.at());
+            let granted = self.cells.get(from).map_or(ViewIndex::WITHHOLD, |cell| cell.view);
+            let cap = implication.caps.get(granted.at()).copied().unwrap_or(ViewIndex::WITHHOLD);
+            if cap != granted && self.concealed.get(to).copied().unwrap_or_default() {
+                set(&mut self.concealed, from);
+            }
+            let Some((told, field)) = self.standing.get(to).copied().zip(self.record.fields.get(to)) else {
+                continue;
+            };
+            if field.ladder.is_within(implication.at_least, told.view) {
+                continue;
+            }
+            let layer = told.cause.map_or(Layer::Agreement, |(layer, _)| layer);
+            self.lower(from, cap, (layer, Reason::Implied));
+        }
+    }
+
+    /// What was not asked is not shown. It does not cap what implies it: not asking is no wish to hide.
+    fn narrow_by_request(&mut self, requested: &[FieldId]) -> Result<(), FieldId> {
+        let mut asked = vec![false; self.standing.len()];
+        let mut mark = |index: FieldIndex| {
+            if let Some(slot) = asked.get_mut(index.at()) {
+                *slot = true;
+            }
+        };
+        for id in requested {
+            let index = self.record.find(id).ok_or_else(|| id.clone())?;
+            mark(index);
+            // A part is asked for inside its list.
+            self.record.field(index).and_then(|field| field.parent).into_iter().for_each(&mut mark);
+        }
+        for (i, is_asked) in asked.into_iter().enumerate() {
+            if !is_asked {
+                self.lower(i, ViewIndex::WITHHOLD, (Layer::Request, Reason::NotRequested));
+            }
+        }
+        Ok(())
+    }
+
+    fn plan(self, record_type: Arc<RecordType>, facts: &Facts) -> Plan {
+        let mut consents: Vec<(ConsentId, u64)> = Vec::new();
+        let mut fields = Vec::with_capacity(self.standing.len());
+        let mut concealed = Vec::new();
+        let rows = self.record.indices().zip(&self.record.fields).zip(self.standing.iter().zip(self.cells));
+        for (i, ((index, field), (standing, cell))) in rows.enumerate() {
+            let is_concealed = self.concealed.get(i).copied().unwrap_or_default();
+            let ruling = if field.conceal && (is_concealed || !standing.view.shows()) {
+                Ruling::Unavailable
+            } else if standing.view.shows() {
+                let rests_on = self.given.consent(i, cell.needs.and(cell.law.needs));
+                let consent = rests_on.and_then(|at| facts.consents.get(at)).map(|fact| {
+                    let found = consents.iter().position(|(id, _)| *id == fact.consent);
+                    found.unwrap_or_else(|| {
+                        consents.push((fact.consent.clone(), fact.epoch));
+                        consents.len() - 1
+                    })
+                });
+                let limited_by = standing.cause.map(|(layer, _)| layer);
+                Ruling::Show { view: standing.view, grant: GrantIndex(cell.grant), consent, limited_by }
+            } else {
+                let (layer, reason) = standing.cause.unwrap_or((Layer::Agreement, Reason::NotGranted));
+                Ruling::Withhold { layer, reason }
+            };
+            if is_concealed {
+                concealed.push(index);
+            }
+            fields.push(Planned { field: index, ruling });
+        }
+        Plan { record_type, fields, consents, concealed }
+    }
+}
+
+fn set(marks: &mut [bool], i: usize) {
+    if let Some(mark) = marks.get_mut(i) {
+        *mark = true;
+    }
+}

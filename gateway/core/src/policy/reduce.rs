@@ -1,0 +1,232 @@
+//! From an agency's record to what may leave: views applied, values that conceal others obeyed.
+//!
+//! Values can only narrow the plan further. What they said is returned as findings, so that a replay can repeat the
+//! outcome without any value.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::record::{AgencyValues, Field, FieldIndex, RecordType, put_part, take_part};
+use super::{Layer, Plan, Planned, Reason, Ruling};
+use crate::id::{FieldId, ViewId};
+use crate::view::ladder::{Technique, ViewIndex};
+use crate::view::transform::Context;
+
+/// What became of one field, as answered and logged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldOutcome {
+    pub field: FieldId,
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// It may be shown, but the source holds nothing.
+    Absent,
+    Shown {
+        view: ViewId,
+        technique: Technique,
+    },
+    /// No more is said, whatever the cause.
+    Unavailable,
+    Withheld {
+        layer: Layer,
+        reason: Reason,
+    },
+}
+
+/// What the values told besides themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Findings {
+    /// Control fields that were `true`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub controls: Vec<FieldId>,
+    /// Fields the source holds nothing for, among those the plan shows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<FieldId>,
+    /// Fields whose value could not be brought to the view.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfit: Vec<FieldId>,
+}
+
+/// What leaves. `Debug` prints no value.
+#[derive(Clone, PartialEq)]
+pub struct Reduced {
+    values: Vec<(FieldId, Value)>,
+    pub outcomes: Vec<FieldOutcome>,
+    pub findings: Findings,
+}
+
+impl fmt::Debug for Reduced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.values.iter().map(|(field, _)| field).collect();
+        f.debug_struct("Reduced").field("shown", &names).field("outcomes", &self.outcomes).finish()
+    }
+}
+
+impl Reduced {
+    /// The values, in the order of the record type. Whoever takes them sends them to the consumer and nowhere else.
+    pub fn values(&self) -> &[(FieldId, Value)] {
+        &self.values
+    }
+
+    /// The record as the answer carries it.
+    pub fn into_record(self) -> Map<String, Value> {
+        self.values.into_iter().map(|(field, value)| (field.to_string(), value)).collect()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+}
+
+/// Applies a plan to the record it was made for. A record of another type shows nothing.
+pub fn reduce(plan: &Plan, record: AgencyValues, context: &Context<'_>) -> Reduced {
+    let kind = &plan.record_type;
+    let mut source = if record.record_type == kind.id { record.values } else { Vec::new() };
+    for index in &plan.concealed {
+        source.get_mut(index.at()).and_then(Option::take);
+    }
+    let mut findings = Findings { controls: true_controls(kind, &source), ..Findings::default() };
+    let rulings = obey(plan, &findings);
+    let mut values = Vec::new();
+    for (index, field) in kind.indices().zip(&kind.fields).filter(|(_, field)| field.parent.is_none()) {
+        let Some(view) = shown(&rulings, index) else { continue };
+        let found = source.get_mut(index.at()).and_then(Option::take);
+        let work = Reduction { kind, rulings: &rulings, context };
+        if let Some(value) = work.field(index, view, found, &mut findings) {
+            values.push((field.id.clone(), value));
+        }
+    }
+    Reduced { values, outcomes: outcomes(plan, &findings), findings }
+}
+
+struct Reduction<'a> {
+    kind: &'a RecordType,
+    rulings: &'a [Planned],
+    context: &'a Context<'a>,
+}
+
+impl Reduction<'_> {
+    /// One field with its parts. What cannot be brought to its view does not leave.
+    fn field(
+        &self,
+        index: FieldIndex,
+        view: ViewIndex,
+        found: Option<Value>,
+        findings: &mut Findings,
+    ) -> Option<Value> {
+        let field = self.kind.field(index)?;
+        let Some(mut value) = found else {
+            findings.absent.push(field.id.clone());
+            let parts = self.kind.parts(index).filter(|(part, _)| shown(self.rulings, *part).is_some());
+            findings.absent.extend(parts.map(|(_, part)| part.id.clone()));
+            return None;
+        };
+        let mut parts = Vec::new();
+        for (part, inner) in self.kind.parts(index) {
+            let name = inner.member().unwrap_or_default();
+            let taken = take_part(&mut value, name);
+            if let Some(view) = shown(self.rulings, part) {
+                parts.push((inner, name, view, taken));
+            }
+        }
+        let Some(mut reduced) = self.view(field, view, value) else {
+            findings.unfit.push(field.id.clone());
+            findings.unfit.extend(parts.iter().map(|(inner, ..)| inner.id.clone()));
+            return None;
+        };
+        for (inner, name, view, taken) in parts {
+            if taken.iter().all(Option::is_none) {
+                findings.absent.push(inner.id.clone());
+                continue;
+            }
+            let fit: Option<Vec<Option<Value>>> = taken
+                .into_iter()
+                .map(|part| match part {
+                    Some(value) => self.view(inner, view, value).map(Some),
+                    None => Some(None),
+                })
+                .collect();
+            match fit {
+                Some(fit) => put_part(&mut reduced, name, fit),
+                None => findings.unfit.push(inner.id.clone()),
+            }
+        }
+        Some(reduced)
+    }
+
+    fn view(&self, field: &Field, view: ViewIndex, value: Value) -> Option<Value> {
+        if view == ViewIndex::WHOLE { Some(value) } else { field.ladder.apply(view, &value, self.context) }
+    }
+}
+
+fn shown(rulings: &[Planned], index: FieldIndex) -> Option<ViewIndex> {
+    match rulings.get(index.at())?.ruling {
+        Ruling::Show { view, .. } => Some(view),
+        Ruling::Unavailable | Ruling::Withhold { .. } => None,
+    }
+}
+
+/// The control fields that hold.
+fn true_controls(kind: &RecordType, source: &[Option<Value>]) -> Vec<FieldId> {
+    let holds = |index: FieldIndex| matches!(source.get(index.at()), Some(Some(Value::Bool(true))));
+    let controls = kind.controls.iter().map(|control| control.field).filter(|index| holds(*index));
+    controls.filter_map(|index| kind.field(index)).map(|field| field.id.clone()).collect()
+}
+
+/// The plan's rulings after the control fields have spoken. All fields they may conceal, and whatever tells those,
+/// are of the kind that is `unavailable` whenever it is not shown; the compiler sees to it.
+fn obey(plan: &Plan, findings: &Findings) -> Vec<Planned> {
+    let kind = &plan.record_type;
+    let mut rulings = plan.fields.clone();
+    let mut hidden = vec![false; rulings.len()];
+    for control in &kind.controls {
+        if kind.field(control.field).is_some_and(|field| findings.controls.contains(&field.id)) {
+            for index in &control.conceals {
+                hidden.get_mut(index.at()).into_iter().for_each(|mark| *mark = true);
+            }
+        }
+    }
+    for implication in &kind.implications {
+        let granted = shown(&rulings, implication.from);
+        let tells = granted.is_some_and(|view| implication.caps.get(view.at()) != Some(&view));
+        if tells && hidden.get(implication.to.at()).copied().unwrap_or_default() {
+            hidden.get_mut(implication.from.at()).into_iter().for_each(|mark| *mark = true);
+        }
+    }
+    for (planned, hidden) in rulings.iter_mut().zip(hidden) {
+        if hidden {
+            planned.ruling = Ruling::Unavailable;
+        }
+    }
+    rulings
+}
+
+/// The outcome of every field, from the plan and what the values told: what a replay recomputes.
+pub fn outcomes(plan: &Plan, findings: &Findings) -> Vec<FieldOutcome> {
+    let outcome = |planned: &Planned| {
+        let field = plan.record_type.field(planned.field)?;
+        let outcome = match planned.ruling {
+            Ruling::Unavailable => Outcome::Unavailable,
+            Ruling::Withhold { layer, reason } => Outcome::Withheld { layer, reason },
+            Ruling::Show { .. } if findings.unfit.contains(&field.id) => {
+                Outcome::Withheld { layer: Layer::Owner, reason: Reason::Unfit }
+            }
+            Ruling::Show { .. } if findings.absent.contains(&field.id) => Outcome::Absent,
+            Ruling::Show { view, .. } => {
+                let view = field.ladder.view(view)?;
+                Outcome::Shown { view: view.id.clone(), technique: view.technique }
+            }
+        };
+        let hides = field.conceal && !matches!(outcome, Outcome::Shown { .. });
+        let outcome = if hides { Outcome::Unavailable } else { outcome };
+        Some(FieldOutcome { field: field.id.clone(), outcome })
+    };
+    obey(plan, findings).iter().filter_map(outcome).collect()
+}
