@@ -142,6 +142,14 @@ struct Draft {
     job: Option<Job>,
 }
 
+/// The members of a field's items that are asked for by themselves, because they have a policy of their own.
+pub fn parts_of(field: &str) -> &'static [&'static str] {
+    match field {
+        "prestazioni" => &["importi"],
+        _ => &[],
+    }
+}
+
 impl Population {
     /// `size` people or a few more: the last household is not cut.
     pub fn generate(seed: u64, size: usize) -> Self {
