@@ -246,7 +246,11 @@ fn read(message: &Message, request: &Request<'_>) -> Result<Map<String, Value>, 
     let (Some(Value::Object(fields)), true) = (record, answer.is_empty()) else {
         return Err(FetchError::NotRecord);
     };
-    let asked = |name: &String| request.fields.iter().any(|field| field.as_str() == name);
+    // A part is asked for as `list.part`, and comes inside its list.
+    let asked = |name: &String| {
+        let mut roots = request.fields.iter().map(|field| field.as_str().split('.').next());
+        roots.any(|root| root == Some(name))
+    };
     match fields.keys().filter(|name| !asked(name)).count() {
         0 => Ok(fields),
         // More than was asked is refused, not dropped: the provider must learn that it sends too much.

@@ -1,10 +1,27 @@
-//! `varco demo`: to come.
+//! `varco demo`: the story of one exchange; and its parts, each a process of its own.
 
 use std::process::ExitCode;
 
-#[derive(clap::Args)]
-pub struct Args {}
+use clap::Subcommand;
 
-pub fn run(_args: Args) -> ExitCode {
-    ExitCode::from(super::USAGE)
+mod agency;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+#[derive(Subcommand)]
+enum Part {
+    /// Simulate an agency's own system.
+    #[command(hide = true)]
+    Agency(agency::Args),
+}
+
+pub fn run(args: Args) -> ExitCode {
+    match args.part {
+        Some(Part::Agency(args)) => agency::run(args),
+        None => ExitCode::from(super::USAGE),
+    }
 }

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use varco_core::id::AgencyId;
-use varco_core::time::Timestamp;
 
 use crate::pki::dev::{Kit, STEPS};
 use crate::pki::upkeep;
@@ -49,7 +48,7 @@ enum Command {
 pub fn run(args: Args) -> ExitCode {
     match args.command {
         Command::Dev { out } => dev(&out),
-        Command::Renew { pki, agency, suffix } => match upkeep::renew(&pki, &agency, &suffix, now()) {
+        Command::Renew { pki, agency, suffix } => match upkeep::renew(&pki, &agency, &suffix, super::now()) {
             Ok(()) => {
                 println!(
                     "new keys and certificates in {}",
@@ -59,7 +58,7 @@ pub fn run(args: Args) -> ExitCode {
             }
             Err(error) => failed("renew", &error),
         },
-        Command::Revoke { pki, certificate } => match upkeep::revoke(&pki, &certificate, now()) {
+        Command::Revoke { pki, certificate } => match upkeep::revoke(&pki, &certificate, super::now()) {
             Ok(list) => {
                 println!("revoked in {}", pki.join(list).display());
                 ExitCode::SUCCESS
@@ -87,7 +86,7 @@ fn dev(out: &std::path::Path) -> ExitCode {
     if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}") {
         bar.set_style(style);
     }
-    let made = Kit::make(now(), |what| {
+    let made = Kit::make(super::now(), |what| {
         bar.set_message(what.to_owned());
         bar.inc(1);
     });
@@ -99,10 +98,4 @@ fn dev(out: &std::path::Path) -> ExitCode {
         }
         Err(error) => failed("dev", &error),
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a command is the shell: its clock is the system's")]
-fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

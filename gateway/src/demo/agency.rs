@@ -1,0 +1,276 @@
+//! An agency's own system, simulated: a server of the agency JSON protocol (`docs/agency-protocol.md`) over mutual TLS.
+//!
+//! It trusts nobody but the gateway, checks every token of a request, answers what it was asked and no more, and signs
+//! each answer. It shares no code with the gateway's own server: it stands for software of somebody else.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use varco_core::code::Code;
+use varco_core::id::{AgencyId, ExchangeId, FieldId, PurposeId, RecordTypeId, TokenId};
+use varco_core::json;
+use varco_core::subject::CodiceFiscale;
+use varco_core::time::Timestamp;
+use varco_core::wire::{self, AnswerClaims, Expectation, Message, Rules, VerifiedMessage};
+
+use super::people::Population;
+
+mod keys;
+#[cfg(test)]
+mod tests;
+
+pub use keys::{Keys, KeysError};
+
+/// Where the protocol lives on every simulated system.
+pub const BASE: &str = "/varco/v1";
+/// A request names one person and at most a hundred fields of 64 characters.
+const BODY_MAX: usize = 16 * 1024;
+/// Only the gateway connects; it holds no more connections than it has requests on their way.
+const CONNECTIONS: usize = 1024;
+/// The gateway's idle connections last half as long.
+const IDLE: Duration = Duration::from_secs(60);
+/// Identifiers of tokens are remembered until these are many, then the expired ones are forgotten.
+const SEEN: usize = 100_000;
+
+/// The clock of a system.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+pub struct System {
+    id: AgencyId,
+    people: Arc<Population>,
+    keys: Keys,
+    audiences: [String; 1],
+    clock: Clock,
+    seen: Mutex<HashMap<TokenId, Timestamp>>,
+}
+
+/// What the gateway asks, as its body says.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Question {
+    consumer: AgencyId,
+    exchange: ExchangeId,
+    fields: Vec<FieldId>,
+    purpose: PurposeId,
+    subject: Subject,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Subject {
+    codice_fiscale: CodiceFiscale,
+}
+
+impl System {
+    pub fn new(id: AgencyId, people: Arc<Population>, keys: Keys, clock: Clock) -> Self {
+        let audiences = [audience(&id)];
+        Self { id, people, keys, audiences, clock, seen: Mutex::new(HashMap::new()) }
+    }
+
+    /// Answers until `stop` resolves, then finishes what is on its way.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: impl Future<Output = ()>) {
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.keys.tls));
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut connections = JoinSet::new();
+        let graceful = hyper_util::server::graceful::GracefulShutdown::new();
+        tokio::pin!(stop);
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = &mut stop => break,
+            };
+            // A peer that is gone before it was accepted, or no free file: neither is a reason to end.
+            let Ok((tcp, _)) = accepted else { continue };
+            let (system, acceptor, watcher) = (Arc::clone(&self), acceptor.clone(), graceful.watcher());
+            connections.spawn(async move {
+                let _place = place;
+                system.connection(tcp, acceptor, watcher).await;
+            });
+            while connections.try_join_next().is_some() {}
+        }
+        drop(listener);
+        graceful.shutdown().await;
+    }
+
+    async fn connection(
+        self: Arc<Self>,
+        tcp: TcpStream,
+        acceptor: TlsAcceptor,
+        watcher: hyper_util::server::graceful::Watcher,
+    ) {
+        let _ = tcp.set_nodelay(true);
+        let Ok(Ok(stream)) = tokio::time::timeout(IDLE, acceptor.accept(tcp)).await else { return };
+        let peer = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        // Any certificate of the CA gets this far; only the gateway's key gets an answer.
+        let is_gateway = peer
+            .and_then(|der| varco_jose::certificate::identity(der).ok())
+            .is_some_and(|peer| peer.key == self.keys.gateway.channel);
+        let service = hyper::service::service_fn(move |request| {
+            let system = Arc::clone(&self);
+            async move {
+                let answered =
+                    if is_gateway { system.answer(request).await } else { Err(Code::WireUnknownSender) };
+                Ok::<_, Infallible>(answered.unwrap_or_else(problem))
+            }
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(IDLE)
+            .serve_connection(TokioIo::new(stream), service);
+        let _ = watcher.watch(connection).await;
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Code> {
+        let path = request.uri().path().to_owned();
+        let record_type = path.strip_prefix(BASE).and_then(|rest| rest.strip_prefix("/records/"));
+        let record_type: RecordTypeId =
+            record_type.and_then(|text| text.parse().ok()).ok_or(Code::HttpNotFound)?;
+        if request.method() != Method::POST {
+            return Err(Code::HttpMethod);
+        }
+        let message = receive(request).await?;
+        let now = (self.clock)();
+        let verified = self.verify(&message, now)?;
+        let question: Question = json::parse_as(&message.body).map_err(|_| Code::RequestInvalid)?;
+        tracing::debug!(exchange.id = %question.exchange, consumer = %question.consumer,
+            purpose = %question.purpose, fields = question.fields.len(), "asked");
+        let person = self.people.find(&question.subject.codice_fiscale);
+        match person.and_then(|person| self.people.record(&self.id, &record_type, person)) {
+            Some(record) => {
+                let body = json!({ "record": select(record, &question.fields) });
+                self.signed(StatusCode::OK, &body, &verified)
+            }
+            None => {
+                let body = json!({ "status": 404, "title": "no record of this person" });
+                self.signed(StatusCode::NOT_FOUND, &body, &verified)
+            }
+        }
+    }
+
+    fn verify(&self, message: &Message, now: Timestamp) -> Result<VerifiedMessage, Code> {
+        let expectation = Expectation { audiences: &self.audiences, now, rules: Rules::default() };
+        let verified = wire::verify_request(message, &expectation, &self.keys.trust)
+            .map_err(|error| error.code())
+            .inspect_err(|code| {
+                tracing::warn!(code = code.text(), "a request that is not signed as it must be")
+            })?;
+        let gateway = &self.keys.gateway;
+        if verified.seal.key != gateway.seal || verified.issuer != gateway.issuer {
+            return Err(Code::WireUnknownSender);
+        }
+        self.remember(&verified, now)?;
+        Ok(verified)
+    }
+
+    /// Refuses a request whose identifier was used before.
+    fn remember(&self, verified: &VerifiedMessage, now: Timestamp) -> Result<(), Code> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= SEEN {
+            seen.retain(|_, until| *until > now);
+        }
+        match seen.insert(verified.replay.1.clone(), verified.expires) {
+            Some(until) if until > now => Err(Code::WireReplayed),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn signed(
+        &self,
+        status: StatusCode,
+        body: &Value,
+        request: &VerifiedMessage,
+    ) -> Result<Response<Full<Bytes>>, Code> {
+        let body = body.to_string().into_bytes();
+        let claims = AnswerClaims {
+            issuer: self.id.to_string(),
+            audience: request.issuer.clone(),
+            content_type: Some(media_type(status).to_owned()),
+            request_digest: request.digest,
+        };
+        let jti = uuid::Uuid::now_v7().to_string().parse().map_err(|_| Code::Internal)?;
+        let headers = wire::sign_response(&body, &claims, &self.keys.signer, (self.clock)(), &jti)
+            .map_err(|_| Code::Internal)?;
+        let mut response = Response::new(Full::new(Bytes::from(body)));
+        *response.status_mut() = status;
+        for (name, value) in headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Code::Internal)?;
+            let value = HeaderValue::from_str(&value).map_err(|_| Code::Internal)?;
+            response.headers_mut().append(name, value);
+        }
+        Ok(response)
+    }
+}
+
+/// What tokens for a simulated system carry in `aud`.
+pub fn audience(agency: &AgencyId) -> String {
+    format!("https://{agency}.piana.example{BASE}")
+}
+
+async fn receive(request: Request<Incoming>) -> Result<Message, Code> {
+    let (head, body) = request.into_parts();
+    let text = |(name, value): (&HeaderName, &HeaderValue)| {
+        value.to_str().map(|value| (name.as_str().to_owned(), value.to_owned()))
+    };
+    let headers =
+        head.headers.iter().map(text).collect::<Result<_, _>>().map_err(|_| Code::HttpBadRequest)?;
+    let body = Limited::new(body, BODY_MAX).collect().await.map_err(|_| Code::HttpTooLarge)?;
+    Ok(Message { headers, body: body.to_bytes().to_vec() })
+}
+
+/// The fields asked for. A part, `list.part`, stays in the items of its list only when it was asked for by itself.
+fn select(mut record: Map<String, Value>, fields: &[FieldId]) -> Map<String, Value> {
+    let asked = |name: &str| fields.iter().any(|field| field.as_str() == name);
+    let mut selected = Map::new();
+    for field in fields {
+        let root = field.as_str().split('.').next().unwrap_or_default();
+        let Some(mut value) = record.remove(root) else { continue };
+        for part in super::people::parts_of(root) {
+            if !asked(&format!("{root}.{part}")) {
+                take_out(&mut value, part);
+            }
+        }
+        selected.insert(root.to_owned(), value);
+    }
+    selected
+}
+
+fn take_out(value: &mut Value, part: &str) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| take_out(item, part)),
+        Value::Object(members) => {
+            members.remove(part);
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn media_type(status: StatusCode) -> &'static str {
+    if status == StatusCode::OK { "application/json" } else { "application/problem+json" }
+}
+
+/// An answer to somebody we do not know, or to something we cannot read: not signed, and says no more than its code.
+fn problem(code: Code) -> Response<Full<Bytes>> {
+    let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = json!({ "code": code.text(), "status": code.status(), "title": code.title() }).to_string();
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let media_type = HeaderValue::from_static(media_type(status));
+    response.headers_mut().insert(hyper::header::CONTENT_TYPE, media_type);
+    response
+}
