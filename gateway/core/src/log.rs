@@ -12,3 +12,6 @@ pub mod note;
 pub mod proof;
 pub mod tile;
 pub mod tree;
+
+#[cfg(test)]
+mod oracles;
