@@ -4,6 +4,7 @@
 //! Everything here is pure: it must not know how entries are stored, what time it is, or who holds the keys.
 //! Inside, imports only go down: `tree` < `entry`, `leaf`, `note` < `checkpoint` < `tile`, `proof`, `audit`.
 
+pub mod audit;
 pub mod checkpoint;
 pub mod entry;
 pub mod leaf;
@@ -11,3 +12,6 @@ pub mod note;
 pub mod proof;
 pub mod tile;
 pub mod tree;
+
+#[cfg(test)]
+mod oracles;

@@ -83,3 +83,72 @@ pub(super) fn decimal(text: &str) -> Option<u64> {
 pub(super) fn hash(text: &str) -> Option<Sha256> {
     Sha256::from_slice(&STANDARD.decode(text).ok()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::log::note::tests::ToyKey;
+
+    const ORIGIN: &str = "varco.example/access-log/2026";
+
+    fn checkpoint() -> Checkpoint {
+        Checkpoint { origin: ORIGIN.to_owned(), size: 20_852_163, root: Sha256::of(b"root") }
+    }
+
+    #[test]
+    fn the_text_of_the_specification_is_read_and_printed() {
+        let text = "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
+        let checkpoint = Checkpoint::parse(text).unwrap();
+        assert_eq!(
+            (checkpoint.origin.as_str(), checkpoint.size),
+            ("example.com/behind-the-sofa", 20_852_163)
+        );
+        assert_eq!(checkpoint.text(), text);
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        let root = "CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=";
+        for wrong in [
+            format!("log\n1\n{root}"),
+            format!("\n1\n{root}\n"),
+            format!("log\n01\n{root}\n"),
+            format!("log\n+1\n{root}\n"),
+            format!("log\n-1\n{root}\n"),
+            format!("log\n\n{root}\n"),
+            format!("log\n18446744073709551616\n{root}\n"),
+            "log\n1\nAAAA\n".to_owned(),
+            format!("log\n1\n{root}\nextension\n"),
+            format!("log\n1\n{root}\n\n"),
+            "log\n1\n".to_owned(),
+            // The same 32 bytes with other trailing bits.
+            format!("log\n1\n{}\n", root.replace("2I=", "2J=")),
+        ] {
+            assert_eq!(Checkpoint::parse(&wrong), Err(CheckpointFault::Malformed), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_opens_only_as_what_it_is() {
+        let (log, other) = (ToyKey::new(ORIGIN, 1), ToyKey::new(ORIGIN, 2));
+        let note = checkpoint().sign(&[&log]).unwrap().to_string();
+        assert_eq!(Checkpoint::open(note.as_bytes(), ORIGIN, &[&log]), Ok(checkpoint()));
+        let fault = Checkpoint::open(note.as_bytes(), ORIGIN, &[&other]);
+        assert_eq!(fault, Err(CheckpointFault::Note(NoteFault::Unsigned)));
+        let fault = Checkpoint::open(note.as_bytes(), "another", &[&log]);
+        assert_eq!(fault, Err(CheckpointFault::OtherLog(ORIGIN.to_owned())));
+        let nameless = Checkpoint { origin: String::new(), ..checkpoint() };
+        assert_eq!(nameless.sign(&[&log]), Err(SignError::Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_is_printed_again(text in "[a-z]{0,3}\n?[0-9]{1,20}\n[A-Za-z0-9+/]{42}[A-Z]=\n") {
+            if let Ok(checkpoint) = Checkpoint::parse(&text) {
+                prop_assert_eq!(checkpoint.text(), text);
+            }
+        }
+    }
+}

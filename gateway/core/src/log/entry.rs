@@ -317,3 +317,55 @@ impl Draft {
         Leaf::of(self, index, at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_commitment_can_be_recomputed_with_sha256sum() {
+        // printf 'varco/log/slot/v1\0' ; 32 bytes of 07 ; printf '{"a":1,"b":"\u00e8"}'
+        let slot = Slot::new([7; 32], &json!({"b": "è", "a": 1}));
+        let bytes = [b"varco/log/slot/v1\0".as_slice(), &[7; 32], br#"{"a":1,"b":"\u00e8"}"#].concat();
+        assert_eq!(slot.commitment(), Sha256::of(&bytes));
+    }
+
+    #[test]
+    fn another_salt_or_body_gives_another_commitment() {
+        let slot = Slot { salt: [0; 32], body: "x".to_owned() };
+        assert_ne!(slot.commitment(), Slot { salt: [1; 32], ..slot.clone() }.commitment());
+        assert_ne!(slot.commitment(), Slot { body: "y".to_owned(), ..slot }.commitment());
+    }
+
+    #[test]
+    fn debug_of_a_slot_tells_nothing_of_the_body() {
+        let slot = Slot { salt: [0; 32], body: "s1.abcdefghijklmnopqrstuvwxyz".to_owned() };
+        assert_eq!(format!("{slot:?}"), "Slot(29 bytes)");
+    }
+
+    #[test]
+    fn kinds_and_slots_read_back_from_their_names_and_are_sorted() {
+        assert!(Kind::ALL.is_sorted_by(|a, b| a.text() < b.text() && a < b));
+        for kind in Kind::ALL {
+            assert_eq!(kind.text().parse(), Ok(kind));
+            assert_eq!(json!(kind), json!(kind.text()));
+        }
+        assert!("Disclosure".parse::<Kind>().is_err());
+        for name in SlotName::ALL {
+            assert_eq!(name.text().parse(), Ok(name));
+            assert_eq!(json!(name), json!(name.text()));
+        }
+    }
+
+    #[test]
+    fn an_order_to_erase_names_something() {
+        assert_eq!(Erases::new(2, 1, &[SlotName::Subject]), None);
+        assert_eq!(Erases::new(1, 2, &[]), None);
+        let order = Erases::new(1, 2, &[SlotName::Subject, SlotName::Operator, SlotName::Subject]).unwrap();
+        assert_eq!(order.slots(), [SlotName::Operator, SlotName::Subject]);
+        assert!(order.covers(2, SlotName::Subject) && !order.covers(3, SlotName::Subject));
+        assert!(!order.covers(2, SlotName::Decision));
+    }
+}

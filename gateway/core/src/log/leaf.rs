@@ -257,3 +257,6 @@ fn erases(raw: RawErases) -> Result<Erases, LeafFault> {
     }
     Ok(erases)
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -284,3 +284,6 @@ fn is_name(name: &str) -> bool {
 fn is_text(text: &str) -> bool {
     text.ends_with('\n') && !text.bytes().any(|b| b < b' ' && b != b'\n')
 }
+
+#[cfg(test)]
+pub(super) mod tests;

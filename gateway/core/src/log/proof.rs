@@ -80,7 +80,8 @@ impl Receipt {
         let leaf = STANDARD.decode(line("extra ")?).map_err(|_| ProofFault::Malformed)?;
         let index = decimal(line("index ")?).ok_or(ProofFault::Malformed)?;
         let path: Vec<_> = lines.map(hash).collect::<Option<_>>().ok_or(ProofFault::Malformed)?;
-        Note::parse(checkpoint.as_bytes()).map_err(CheckpointFault::Note)?;
+        let note = Note::parse(checkpoint.as_bytes()).map_err(CheckpointFault::Note)?;
+        Checkpoint::parse(note.text())?;
         if path.len() > PATH_MAX {
             return Err(ProofFault::Malformed);
         }
@@ -155,3 +156,6 @@ impl fmt::Debug for LogVerifier {
         write!(f, "LogVerifier({})", self.origin)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,286 @@
+//! The audit of a whole log: every leaf, every body, every claim that was signed about it.
+//!
+//! Feed it the entries in order, as they lie in storage, and it tells what is true of each. It trusts nothing it is
+//! given except the heads to compare with, whose signatures the caller has checked.
+
+use std::collections::BTreeMap;
+
+use crate::hash::Sha256;
+use crate::log::entry::{Erases, Kind, SlotName, Slots};
+use crate::log::leaf::Leaf;
+use crate::log::tree::{Frontier, Head, leaf_hash};
+use crate::time::Timestamp;
+
+/// One entry as storage holds it.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored<'a> {
+    pub index: u64,
+    pub leaf: &'a [u8],
+    /// The leaf hash that storage keeps beside the leaf: it shows which leaf was changed, where the root alone only
+    /// shows that one was.
+    pub leaf_hash: Option<Sha256>,
+    pub slots: &'a Slots,
+}
+
+/// What is true of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// A body is not the one the leaf commits to, or the leaf commits to none.
+    BodyTampered(SlotName),
+    /// Bodies are gone, and the entry at this index ordered it.
+    ErasedByOrder(u64),
+    /// A body is gone and no later entry ordered it.
+    ErasedWithoutOrder(SlotName),
+    /// The leaf is not what was logged at this index.
+    LeafTampered,
+    /// There is no such entry.
+    Missing,
+    Ok,
+}
+
+impl Verdict {
+    /// Whether the entry is as it may be.
+    pub const fn is_sound(self) -> bool {
+        matches!(self, Self::Ok | Self::ErasedByOrder(_))
+    }
+}
+
+/// The same verdict on the entries `first..=last`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub first: u64,
+    pub last: u64,
+    pub verdict: Verdict,
+}
+
+/// What is true of a head that was signed at some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadVerdict {
+    /// It speaks of more entries than there are.
+    Beyond,
+    /// The entries give this root at that size.
+    Differs(Sha256),
+    Ok,
+    /// An entry before it is missing, so that nothing can be said.
+    Unknown,
+}
+
+/// The outcome of an audit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Entries from the first to the last that was there.
+    pub size: u64,
+    /// The root over them; `None` when one is missing.
+    pub root: Option<Sha256>,
+    /// How many entries are [`Verdict::Ok`].
+    pub intact: u64,
+    /// How many entries with a sound leaf there are of each kind.
+    pub kinds: BTreeMap<Kind, u64>,
+    /// Every other verdict, in order of index.
+    pub findings: Vec<Finding>,
+    /// Entries whose time is before that of the entry before them.
+    pub back_in_time: Vec<u64>,
+    /// The heads to compare with, in order of size.
+    pub heads: Vec<(Head, HeadVerdict)>,
+    /// The time of the last entry.
+    pub last_at: Option<Timestamp>,
+}
+
+impl Report {
+    pub fn is_sound(&self) -> bool {
+        self.findings.iter().all(|finding| finding.verdict.is_sound())
+            && self.heads.iter().all(|(_, verdict)| *verdict == HeadVerdict::Ok)
+            && self.back_in_time.is_empty()
+            && self.root.is_some()
+    }
+
+    /// How many entries have a verdict that this picks.
+    pub fn count(&self, pick: impl Fn(Verdict) -> bool) -> u64 {
+        let picked = self.findings.iter().filter(|finding| pick(finding.verdict));
+        picked.fold(0, |sum, finding| sum + (finding.last - finding.first + 1))
+    }
+}
+
+/// An entry came out of order: the caller reads storage wrongly, or storage has an index twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("entry {got} came where {expected} or a later one was due")]
+pub struct OrderFault {
+    pub expected: u64,
+    pub got: u64,
+}
+
+/// An audit under way. Its memory grows with the number of findings, not with the log.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    frontier: Frontier,
+    /// The next index; equal to the frontier's size until an entry is missing.
+    next: u64,
+    last_at: Option<Timestamp>,
+    intact: u64,
+    kinds: BTreeMap<Kind, u64>,
+    findings: Vec<Finding>,
+    gone: Vec<Gone>,
+    orders: Vec<(u64, Erases)>,
+    back_in_time: Vec<u64>,
+    heads: Vec<(Head, HeadVerdict)>,
+}
+
+/// A run of entries that lack the same bodies.
+#[derive(Clone, Debug)]
+struct Gone {
+    first: u64,
+    last: u64,
+    slots: Vec<SlotName>,
+}
+
+impl Audit {
+    /// An audit against heads whose signatures were checked: the last checkpoint, the anchor, those in receipts.
+    pub fn against(heads: &[Head]) -> Self {
+        let mut heads: Vec<_> = heads.iter().map(|head| (*head, HeadVerdict::Beyond)).collect();
+        heads.sort_by_key(|(head, _)| head.size);
+        heads.dedup();
+        let mut audit = Self {
+            frontier: Frontier::new(),
+            next: 0,
+            last_at: None,
+            intact: 0,
+            kinds: BTreeMap::new(),
+            findings: Vec::new(),
+            gone: Vec::new(),
+            orders: Vec::new(),
+            back_in_time: Vec::new(),
+            heads,
+        };
+        audit.compare_heads();
+        audit
+    }
+
+    /// Takes the next entry. What is found about it now may still change: an order to erase comes after the entries
+    /// it is about.
+    pub fn entry(&mut self, stored: Stored<'_>) -> Result<(), OrderFault> {
+        if stored.index < self.next {
+            return Err(OrderFault { expected: self.next, got: stored.index });
+        }
+        if stored.index > self.next {
+            self.found(Finding { first: self.next, last: stored.index - 1, verdict: Verdict::Missing });
+        }
+        let hash = leaf_hash(stored.leaf);
+        if self.frontier.size() == stored.index {
+            self.frontier.push(hash);
+        }
+        self.next = stored.index.saturating_add(1);
+        self.judge(stored, hash);
+        self.compare_heads();
+        Ok(())
+    }
+
+    /// The report, once the last entry has been taken.
+    pub fn finish(mut self) -> Report {
+        for gone in std::mem::take(&mut self.gone) {
+            self.judge_gone(&gone);
+        }
+        self.findings.sort_by_key(|finding| finding.first);
+        let whole = self.frontier.size() == self.next;
+        for (head, verdict) in &mut self.heads {
+            if *verdict == HeadVerdict::Beyond && head.size <= self.next {
+                *verdict = HeadVerdict::Unknown;
+            }
+        }
+        Report {
+            size: self.next,
+            root: whole.then(|| self.frontier.root()),
+            intact: self.intact,
+            kinds: self.kinds,
+            findings: self.findings,
+            back_in_time: self.back_in_time,
+            heads: self.heads,
+            last_at: self.last_at,
+        }
+    }
+
+    fn judge(&mut self, stored: Stored<'_>, hash: Sha256) {
+        let recorded = stored.leaf_hash.is_none_or(|recorded| recorded == hash);
+        let leaf = match Leaf::parse(stored.leaf) {
+            Ok(leaf) if recorded && leaf.index() == stored.index => leaf,
+            Ok(_) | Err(_) => return self.found_at(stored.index, Verdict::LeafTampered),
+        };
+        if self.last_at.is_some_and(|last| leaf.at() < last) {
+            self.back_in_time.push(stored.index);
+        }
+        self.last_at = Some(leaf.at());
+        *self.kinds.entry(leaf.kind()).or_default() += 1;
+        if let Some(erases) = leaf.content().erases.as_ref().filter(|_| leaf.kind().orders_erasure()) {
+            self.orders.push((stored.index, erases.clone()));
+        }
+        let mut gone = Vec::new();
+        for name in SlotName::ALL {
+            match (leaf.content().commitments.commitment(name), stored.slots.slot(name)) {
+                (None, None) => {}
+                (Some(_), None) => gone.push(name),
+                (Some(committed), Some(slot)) if slot.commitment() == committed => {}
+                (_, Some(_)) => return self.found_at(stored.index, Verdict::BodyTampered(name)),
+            }
+        }
+        if gone.is_empty() {
+            self.intact += 1;
+        } else {
+            self.lacks(stored.index, gone);
+        }
+    }
+
+    fn lacks(&mut self, index: u64, slots: Vec<SlotName>) {
+        match self.gone.last_mut() {
+            Some(run) if run.last + 1 == index && run.slots == slots => run.last = index,
+            Some(_) | None => self.gone.push(Gone { first: index, last: index, slots }),
+        }
+    }
+
+    /// Splits a run where one order ends and another begins.
+    fn judge_gone(&mut self, gone: &Gone) {
+        for index in gone.first..=gone.last {
+            let verdict = self.verdict_on_gone(index, &gone.slots);
+            self.found_at(index, verdict);
+        }
+    }
+
+    fn verdict_on_gone(&self, index: u64, slots: &[SlotName]) -> Verdict {
+        let mut by = None;
+        for name in slots {
+            let mut orders =
+                self.orders.iter().filter(|(at, erases)| *at > index && erases.covers(index, *name));
+            match orders.next() {
+                Some((at, _)) => by = Some(*at),
+                None => return Verdict::ErasedWithoutOrder(*name),
+            }
+        }
+        by.map_or(Verdict::Ok, Verdict::ErasedByOrder)
+    }
+
+    fn found_at(&mut self, index: u64, verdict: Verdict) {
+        self.found(Finding { first: index, last: index, verdict });
+    }
+
+    fn found(&mut self, finding: Finding) {
+        match self.findings.last_mut() {
+            Some(run) if run.last + 1 == finding.first && run.verdict == finding.verdict => {
+                run.last = finding.last;
+            }
+            Some(_) | None => self.findings.push(finding),
+        }
+    }
+
+    fn compare_heads(&mut self) {
+        let size = self.frontier.size();
+        let mut at_this_size = self.heads.iter_mut().filter(|(head, _)| head.size == size).peekable();
+        if at_this_size.peek().is_none() {
+            return;
+        }
+        let root = self.frontier.root();
+        for (head, verdict) in at_this_size {
+            *verdict = if head.root == root { HeadVerdict::Ok } else { HeadVerdict::Differs(root) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
