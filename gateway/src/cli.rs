@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 pub mod call;
 pub mod demo;
+pub mod language;
 pub mod log;
 pub mod pki;
 pub mod policy;
