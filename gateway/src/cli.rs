@@ -9,6 +9,7 @@ use varco_core::time::Timestamp;
 
 pub mod call;
 pub mod demo;
+pub mod language;
 pub mod log;
 pub mod pki;
 pub mod policy;

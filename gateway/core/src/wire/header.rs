@@ -25,8 +25,8 @@ pub(super) fn one<'a>(message: &'a Message, name: &'static str) -> Result<Option
     }
 }
 
-/// Only SHA-256, only one: a list would leave the others unchecked.
-pub(super) fn parse_digest(value: &str) -> Result<Sha256, Fault> {
+/// Reads a `Digest` value. Only SHA-256, only one: a list would leave the others unchecked.
+pub fn parse_digest(value: &str) -> Result<Sha256, Fault> {
     let (name, encoded) = value.split_once('=').ok_or(Fault::DigestMalformed)?;
     if !name.eq_ignore_ascii_case("SHA-256") {
         return Err(Fault::DigestMalformed);

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::token::{Claims, Compact, JoseHeader, TokenType};
 use super::{
-    DIGEST, Evidence, Fault, KeyReference, LOCATION_MAX, Message, Part, Seal, SealFault, Step, Verifier,
-    WireError, header,
+    Algorithm, DIGEST, Evidence, Fault, KeyReference, LOCATION_MAX, Message, Part, Seal, SealFault, Step,
+    Verifier, WireError, header,
 };
 use crate::hash::Sha256;
 use crate::id::TokenId;
@@ -229,8 +229,9 @@ fn bearer(run: &mut Run) -> Result<Sender, WireError> {
     };
     let text = run.need(Step::Header, scheme)?;
     let token = token(run, text)?;
-    let issuer = token.claims.issuer.clone().ok_or(Fault::ClaimMissing("iss"));
-    let issuer = run.need(Step::Claims, issuer)?;
+    let Some(issuer) = token.claims.issuer.clone() else {
+        return Err(run.fail(Step::Claims, Fault::ClaimMissing("iss")));
+    };
     Ok(Sender { issuer, id: token.id, seal: token.seal, claims: token.claims })
 }
 
@@ -313,8 +314,8 @@ fn operator(claims: &Claims) -> Result<Evidence, Fault> {
 /// The checks every token goes through, in the order of the specification.
 fn token(run: &mut Run, text: &str) -> Result<Token, WireError> {
     let compact = run.need(Step::Form, Compact::parse(text))?;
-    let header = JoseHeader::parse(&compact.header, TokenType::Message).and_then(JoseHeader::certificate);
-    let (algorithm, reference) = run.need(Step::JoseHeader, header)?;
+    let key = run.key(&compact.header);
+    let key = run.need(Step::JoseHeader, key)?;
     let claims = run.need(Step::Claims, Claims::parse(&compact.payload))?;
     run.check(Step::Time, clock(&claims, run.expectation))?;
     let ours = claims.audiences.iter().any(|audience| run.expectation.audiences.contains(audience));
@@ -324,7 +325,8 @@ fn token(run: &mut Run, text: &str) -> Result<Token, WireError> {
         text.parse().map_err(|_| Fault::ClaimMalformed { claim: "jti", expected })
     });
     let id = run.need(Step::Identifier, id)?;
-    let seal = run.seal(&reference);
+    let algorithm = key.algorithm;
+    let seal = run.seal(key, &compact.header);
     let seal = run.need(Step::Certificate, seal.map_err(Fault::Certificate))?;
     let allowed = if seal.allows(algorithm) { Ok(()) } else { Err(Fault::AlgorithmNotOfKey) };
     run.need(Step::Algorithm, allowed)?;
@@ -383,6 +385,18 @@ fn replayable_until(claims: &Claims, rules: &Rules) -> Timestamp {
     claims.expires.plus(rules.expired_for).min(claims.issued.plus(rules.issued_age))
 }
 
+/// What a protected header says; the reference is absent when it is the header already seen.
+struct TokenKey {
+    algorithm: Algorithm,
+    reference: Option<KeyReference>,
+}
+
+struct Seen {
+    header: Vec<u8>,
+    algorithm: Algorithm,
+    seal: Arc<dyn Seal>,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Patience {
     GoOn,
@@ -396,8 +410,8 @@ struct Run<'a> {
     verifier: &'a dyn Verifier,
     patience: Patience,
     part: Part,
-    /// The certificate of the first token, which a later one may name by thumbprint alone.
-    seen: Option<Arc<dyn Seal>>,
+    /// The first token whose certificate was good.
+    seen: Option<Seen>,
     first: Option<WireError>,
     steps: Vec<Checked>,
 }
@@ -475,14 +489,34 @@ impl<'a> Run<'a> {
         value.ok_or(missing).map_err(|fault| self.fail(Step::Header, fault))
     }
 
-    fn seal(&mut self, reference: &KeyReference) -> Result<Arc<dyn Seal>, SealFault> {
-        if let (KeyReference::Thumbprint(hash), Some(seen)) = (reference, &self.seen)
-            && seen.identity().certificate == *hash
-        {
-            return Ok(Arc::clone(seen));
+    /// The algorithm and key reference of a protected header. A sender's tokens have the same header, certificate and
+    /// all, so it is usually taken apart once a message.
+    fn key(&self, header: &[u8]) -> Result<TokenKey, Fault> {
+        if let Some(seen) = self.seen.as_ref().filter(|seen| seen.header == header) {
+            return Ok(TokenKey { algorithm: seen.algorithm, reference: None });
         }
-        let seal = self.verifier.seal(reference, self.expectation.now)?;
-        self.seen.get_or_insert_with(|| Arc::clone(&seal));
+        let (algorithm, reference) = JoseHeader::parse(header, TokenType::Message)?.certificate()?;
+        Ok(TokenKey { algorithm, reference: Some(reference) })
+    }
+
+    fn seal(&mut self, key: TokenKey, header: &[u8]) -> Result<Arc<dyn Seal>, SealFault> {
+        let reference = match (key.reference, &self.seen) {
+            (None, Some(seen)) => return Ok(Arc::clone(&seen.seal)),
+            // A later token may name the first one's certificate by thumbprint alone.
+            (Some(KeyReference::Thumbprint(hash)), Some(seen))
+                if seen.seal.identity().certificate == hash =>
+            {
+                return Ok(Arc::clone(&seen.seal));
+            }
+            (Some(reference), _) => reference,
+            (None, None) => return Err(SealFault::Unknown),
+        };
+        let seal = self.verifier.seal(&reference, self.expectation.now)?;
+        self.seen.get_or_insert_with(|| Seen {
+            header: header.to_vec(),
+            algorithm: key.algorithm,
+            seal: Arc::clone(&seal),
+        });
         Ok(seal)
     }
 

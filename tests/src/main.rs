@@ -1,0 +1,8 @@
+//! Everything that drives the product from outside, in one test binary; a module for each area.
+//!
+//! `cfg(test)` always holds here; writing it lets the lints know that helpers may unwrap and index.
+
+#[cfg(test)]
+mod peers;
+#[cfg(test)]
+mod wire;
