@@ -1,1 +1,101 @@
-//! To come.
+//! What every request shares: the wired parts of one gateway. Built once, in `start`.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Mutex;
+use varco_adapters::Sources;
+use varco_core::hash::Sha256;
+use varco_core::id::{ExchangeId, IdFault, TokenId};
+use varco_core::log::proof::LogVerifier;
+use varco_core::policy::Policy;
+use varco_core::registry::Registry;
+use varco_core::subject::SubjectKeys;
+use varco_core::time::Timestamp;
+use varco_core::wire::{Jtis, Rules};
+use varco_jose::{SealSigner, SealTrust};
+use varco_store::store::Store;
+
+use crate::limits::Limiter;
+use crate::tls::Channel;
+
+/// Where the shell's time comes from. Tests set it by hand.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Where the shell's random bytes come from. Tests seed it.
+pub type Entropy = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
+
+/// The registry in force, and the hash of the document it was read from.
+pub struct InForce {
+    pub registry: Registry,
+    pub sha256: Sha256,
+}
+
+pub struct App {
+    pub clock: Clock,
+    pub entropy: Entropy,
+    pub store: Store,
+    pub in_force: ArcSwap<InForce>,
+    /// One registry change at a time: each is checked against the version it replaces.
+    pub registry_turn: Mutex<()>,
+    pub seals: Arc<ArcSwap<SealTrust>>,
+    pub rules: Rules,
+    pub policy: ArcSwap<Policy>,
+    pub keys: SubjectKeys,
+    pub sources: Sources,
+    pub seal: Arc<SealSigner>,
+    pub log: LogVerifier,
+    pub limiter: Limiter,
+    /// The exchange listener's, for `GET /status`.
+    pub channel: Arc<Channel>,
+}
+
+impl App {
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    pub fn new_exchange(&self, now: Timestamp) -> ExchangeId {
+        ExchangeId::new(now, self.random())
+    }
+
+    /// A fresh `jti`: 128 random bits as a hexadecimal number.
+    pub fn new_token(&self) -> Result<TokenId, IdFault> {
+        format!("{:032x}", u128::from_be_bytes(self.random())).parse()
+    }
+
+    pub fn new_tokens(&self) -> Result<Jtis, IdFault> {
+        Ok(Jtis { authorization: self.new_token()?, signature: self.new_token()?, evidence: self.new_token()? })
+    }
+
+    pub fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        (self.entropy)(&mut bytes);
+        bytes
+    }
+
+    pub fn salts<const N: usize>(&self) -> [[u8; 32]; N] {
+        std::array::from_fn(|_| self.random())
+    }
+}
+
+/// The machine's clock.
+pub fn system_clock() -> Clock {
+    Arc::new(system_now)
+}
+
+/// The machine's time, for commands that have no clock of their own.
+#[expect(clippy::disallowed_methods, reason = "this is the shell's clock")]
+pub fn system_now() -> Timestamp {
+    let elapsed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// The machine's randomness. Without any there is nothing this program may do: the process ends.
+pub fn system_entropy() -> Entropy {
+    Arc::new(|bytes| {
+        if aws_lc_rs::rand::fill(bytes).is_err() {
+            std::process::abort();
+        }
+    })
+}

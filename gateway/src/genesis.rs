@@ -1,1 +1,210 @@
-//! To come.
+//! The root of trust: which registry and which policy the founding officers signed, and every registry version since.
+//!
+//! A deployment begins with a ceremony. Its folder holds `genesis.json` (the first registry, the hash of the first policy
+//! bundle, the founders) and one statement a founder, `<officer>.jws`, over the SHA-256 of that file's bytes. The hash is in
+//! entry 0 of the log. Nothing in a configuration file can add a signer.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use varco_core::hash::Sha256;
+use varco_core::id::{AgencyId, OfficerId};
+use varco_core::json;
+use varco_core::log::entry::Kind;
+use varco_core::registry::{Registry, RegistryFault, Role};
+use varco_core::time::Timestamp;
+use varco_core::wire::StatementError;
+use varco_jose::OfficerVerifier;
+use varco_jose::SignerFault;
+use varco_store::read::{ReadError, Reader};
+
+use crate::app::InForce;
+
+/// The act of a founder's statement.
+pub const ACT_GENESIS: &str = "genesis";
+/// The act of an officer's statement on a later registry version.
+pub const ACT_REGISTRY: &str = "approve-registry";
+/// A registry of hundreds of agencies stays far below.
+const LARGEST: u64 = 4 * 1024 * 1024;
+
+/// The ceremony file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Genesis {
+    pub genesis: u32,
+    pub created: Timestamp,
+    /// The officers who must all have signed.
+    pub founders: Vec<OfficerId>,
+    /// The first policy bundle.
+    pub policy: Sha256,
+    pub registry: Registry,
+}
+
+/// A ceremony whose every signature was checked, with the bytes that were signed.
+#[derive(Debug)]
+pub struct Ceremony {
+    pub genesis: Genesis,
+    pub sha256: Sha256,
+    pub bytes: Vec<u8>,
+}
+
+/// Why a document of the root of trust is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustFault {
+    #[error("{path}: {what}")]
+    File { path: PathBuf, what: String },
+    #[error("the founders must be officers of at least two agencies")]
+    FewAgencies,
+    #[error("the public key of officer `{0}` cannot be used: {1}")]
+    Key(OfficerId, SignerFault),
+    #[error("the public key of officer `{0}` is not the one its hash names")]
+    KeyMismatch(OfficerId),
+    #[error("officer `{0}` is not an officer of the registry, or may not sign")]
+    NotAnOfficer(OfficerId),
+    #[error("the statement of `{0}` is not accepted: {1}")]
+    Statement(OfficerId, StatementError),
+    #[error("the statement of `{0}` is about another document or another act")]
+    StatementOfOther(OfficerId),
+    #[error("the registry is not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Registry(Vec<RegistryFault>),
+    #[error("the registry is not the next version: {0}")]
+    NotNext(&'static str),
+}
+
+impl Ceremony {
+    /// Reads and checks a ceremony file and the founders' statements beside it.
+    pub fn read(path: &Path) -> Result<Self, TrustFault> {
+        let folder = path.parent().unwrap_or_else(|| Path::new("."));
+        let bytes = read(path)?;
+        let genesis: Genesis = json::parse_as(&bytes)
+            .map_err(|fault| TrustFault::File { path: path.to_owned(), what: fault.to_string() })?;
+        let sha256 = Sha256::of(&bytes);
+        let faults = genesis.registry.faults();
+        if !faults.is_empty() {
+            return Err(TrustFault::Registry(faults));
+        }
+        let mut agencies = BTreeSet::new();
+        for founder in &genesis.founders {
+            let path = folder.join(format!("{founder}.jws"));
+            let text = String::from_utf8_lossy(&read(&path)?).trim().to_owned();
+            agencies.insert(check_statement(&genesis.registry, founder, &text, (ACT_GENESIS, sha256))?);
+        }
+        if agencies.len() < 2 {
+            return Err(TrustFault::FewAgencies);
+        }
+        Ok(Self { genesis, sha256, bytes })
+    }
+}
+
+/// A registry version with the statements of the officers who approved it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistryProposal {
+    /// The document, exactly as signed.
+    pub document: String,
+    pub statements: Vec<OfficerStatement>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfficerStatement {
+    pub officer: OfficerId,
+    pub jws: String,
+}
+
+impl RegistryProposal {
+    /// The next registry, if two officers of different agencies of the *current* one approved it.
+    pub fn check(&self, current: &Registry, current_sha256: Sha256) -> Result<Registry, TrustFault> {
+        let bytes = self.document.as_bytes();
+        let next: Registry = json::parse_as(bytes)
+            .map_err(|fault| TrustFault::File { path: "registry".into(), what: fault.to_string() })?;
+        let faults = next.faults();
+        if !faults.is_empty() {
+            return Err(TrustFault::Registry(faults));
+        }
+        if next.previous != Some(current_sha256) || Some(next.version) != current.version.checked_add(1) {
+            return Err(TrustFault::NotNext("version and previous must follow the registry in force"));
+        }
+        if next.deployment != current.deployment || next.gateway != current.gateway {
+            return Err(TrustFault::NotNext("deployment and gateway are chosen once, at the genesis"));
+        }
+        let about = (ACT_REGISTRY, Sha256::of(bytes));
+        let mut agencies = BTreeSet::new();
+        for statement in &self.statements {
+            agencies.insert(check_statement(current, &statement.officer, &statement.jws, about)?);
+        }
+        if agencies.len() < 2 {
+            return Err(TrustFault::FewAgencies);
+        }
+        Ok(next)
+    }
+}
+
+/// The registry in force: the ceremony's, then every version in the log, each checked against the one before it as if
+/// it had just been brought. A row that somebody slipped into the database carries no officers' signatures.
+pub async fn in_force(log: &Reader, ceremony: &Ceremony) -> Result<InForce, RulesError> {
+    let document = json::canonical_of(&ceremony.genesis.registry);
+    let mut current =
+        InForce { registry: ceremony.genesis.registry.clone(), sha256: Sha256::of(document.as_bytes()) };
+    for leaf in log.rules().await?.iter().filter(|leaf| leaf.kind() == Kind::Registry) {
+        let slot = log.slots(leaf.index()).await?.decision.ok_or(RulesError::Missing(leaf.index()))?;
+        let entry: RegistryEntry =
+            json::parse_as(slot.body.as_bytes()).map_err(|_| RulesError::Missing(leaf.index()))?;
+        let artifact = log.artifact(&entry.registry).await?.ok_or(RulesError::Missing(leaf.index()))?;
+        let document = String::from_utf8(artifact.bytes).map_err(|_| RulesError::Missing(leaf.index()))?;
+        let proposal = RegistryProposal { document, statements: entry.statements };
+        let registry = proposal.check(&current.registry, current.sha256)?;
+        current = InForce { registry, sha256: entry.registry };
+    }
+    Ok(current)
+}
+
+/// The decision slot of an entry of kind `registry`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RegistryEntry {
+    pub registry: Sha256,
+    pub version: u32,
+    pub statements: Vec<OfficerStatement>,
+}
+
+/// Why the rules in force could not be read from the log.
+#[derive(Debug, thiserror::Error)]
+pub enum RulesError {
+    #[error("entry {0} does not hold its registry version")]
+    Missing(u64),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("a registry version in the log is not accepted: {0}")]
+    Trust(#[from] TrustFault),
+}
+
+/// The agency of the officer, if the statement is theirs and about this document.
+fn check_statement(
+    registry: &Registry,
+    id: &OfficerId,
+    text: &str,
+    about: (&str, Sha256),
+) -> Result<AgencyId, TrustFault> {
+    let officer = registry.officer(id).filter(|officer| officer.role == Role::Officer);
+    let officer = officer.ok_or_else(|| TrustFault::NotAnOfficer(id.clone()))?;
+    let verifier =
+        OfficerVerifier::from_pem(&officer.public_key).map_err(|fault| TrustFault::Key(id.clone(), fault))?;
+    if *verifier.key() != officer.key {
+        return Err(TrustFault::KeyMismatch(id.clone()));
+    }
+    let statement = verifier.verify(text).map_err(|error| TrustFault::Statement(id.clone(), error))?;
+    if (statement.act.as_str(), statement.sha256) != about {
+        return Err(TrustFault::StatementOfOther(id.clone()));
+    }
+    Ok(officer.agency.clone())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TrustFault> {
+    let fault = |what: String| TrustFault::File { path: path.to_owned(), what };
+    let size = std::fs::metadata(path).map_err(|error| fault(error.to_string()))?.len();
+    if size > LARGEST {
+        return Err(fault(format!("larger than {LARGEST} bytes")));
+    }
+    std::fs::read(path).map_err(|error| fault(error.to_string()))
+}

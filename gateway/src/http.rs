@@ -1,5 +1,10 @@
-//! To come.
+//! HTTP: the routes of each listener, and the rules every request meets before them.
 
+pub mod admin;
+pub mod exchange;
 pub mod framing;
 pub mod hygiene;
 pub mod problem;
+pub mod public;
+pub mod receipt;
+pub mod status;

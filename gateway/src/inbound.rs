@@ -1,1 +1,245 @@
-//! To come.
+//! One request, top to bottom. The only place where the chain of `varco_core::exchange` is walked.
+
+use std::sync::Arc;
+
+use varco_adapters::Context;
+use varco_core::case::Case;
+use varco_core::code::Code;
+use varco_core::consent::Consent;
+use varco_core::exchange::{
+    AgencyRecord, Answer, Authorized, AuthorizedExchange, CaseAsk, CaseEventAsk, ConsentAsk, ConsentEventAsk,
+    Incoming, Known, LoggedOutcome, Outcome, Pull, Registered, ReleaseError, SearchAsk, SignError, Stamp, Trust,
+    VerifiedRequest, VerifyError, authorize, verify,
+};
+use varco_core::id::{CaseId, ConsentId, IdFault};
+use varco_store::submission::{AppendError, ClaimError};
+
+use crate::app::App;
+use crate::limits::Exceeded;
+use crate::registers::{self, Unreadable};
+
+/// What a verified request is for. Identifiers come from the path; persons only ever come from the body.
+#[derive(Debug)]
+pub enum Call {
+    CaseEvent(CaseId),
+    ConsentEvent(ConsentId),
+    OpenCase,
+    OpenConsent,
+    Pull,
+    ReadCase(CaseId),
+    ReadConsent(ConsentId),
+    SearchConsents,
+}
+
+impl Call {
+    /// For metrics and logs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::CaseEvent(_) => "case-event",
+            Self::ConsentEvent(_) => "consent-event",
+            Self::OpenCase => "open-case",
+            Self::OpenConsent => "open-consent",
+            Self::Pull => "pull",
+            Self::ReadCase(_) => "read-case",
+            Self::ReadConsent(_) => "read-consent",
+            Self::SearchConsents => "search-consents",
+        }
+    }
+}
+
+/// Why a request gets no signed answer: we do not know who asks, or nothing can be logged.
+#[derive(Debug, thiserror::Error)]
+pub enum Unanswered {
+    #[error("the log could not be written: {0}")]
+    Append(#[from] AppendError),
+    #[error("the exchange could not be claimed: {0}")]
+    Claim(#[from] ClaimError),
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
+    #[error("the log's receipt does not open the outcome: {0}")]
+    Release(#[from] ReleaseError),
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    #[error("no token identifier could be made: {0}")]
+    Token(#[from] IdFault),
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+}
+
+impl Unanswered {
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Append(error) => error.code(),
+            Self::Claim(error) => error.code(),
+            Self::Exceeded(_) => Code::LimitExceeded,
+            Self::Release(_) => Code::LogUnavailable,
+            Self::Sign(_) | Self::Token(_) => Code::Internal,
+            Self::Verify(error) => error.code(),
+        }
+    }
+}
+
+/// Answers one request, or says why nobody may know the answer.
+pub async fn answer(app: &App, call: Call, incoming: Incoming) -> Result<Answer, Unanswered> {
+    // Up to the claim we do not know who asks, or whether they asked before; what fails goes to the security log.
+    let request = identify(app, incoming)?;
+    app.limiter.check_operator(&request.sender().agency, &request.sender().operator)?;
+    app.store.claim(registers::claim(&request, app.salts())).await?;
+    // From here on nothing returns early: a known sender gets an outcome, and it is logged.
+    let outcome = decide(app, call, request).await;
+    let logged = log(app, outcome).await?;
+    sign(app, logged)
+}
+
+fn identify(app: &App, incoming: Incoming) -> Result<VerifiedRequest, VerifyError> {
+    let (in_force, seals) = (app.in_force.load(), app.seals.load());
+    let trust = Trust { registry: &in_force.registry, verifier: &**seals, rules: app.rules };
+    verify(incoming, &trust, app.now())
+}
+
+async fn decide(app: &App, call: Call, request: VerifiedRequest) -> Outcome {
+    let done = match call {
+        Call::CaseEvent(id) => case_event(app, id, request).await,
+        Call::ConsentEvent(id) => consent_event(app, id, request).await,
+        Call::OpenCase => open_case(app, request),
+        Call::OpenConsent => open_consent(app, request).await,
+        Call::Pull => pull(app, request).await,
+        Call::ReadCase(id) => read_case(app, id, request).await,
+        Call::ReadConsent(id) => read_consent(app, id, request).await,
+        Call::SearchConsents => search_consents(app, request).await,
+    };
+    done.unwrap_or_else(|outcome| *outcome)
+}
+
+/// An outcome either way; on the right, one that came before the work was done.
+type Done = Result<Outcome, Box<Outcome>>;
+
+async fn pull(app: &App, request: VerifiedRequest) -> Done {
+    let (request, pull) = request.ask::<Pull>()?;
+    let pseudonyms = app.keys.all(&pull.subject.codice_fiscale);
+    let (request, consents) = known(request, registers::consents_of(app, &pseudonyms).await)?;
+    let case = match &pull.case {
+        Some(id) => registers::case(app, id).await,
+        None => Ok(None),
+    };
+    let (request, case) = known(request, case)?;
+    let (in_force, policy) = (app.in_force.load_full(), app.policy.load_full());
+    let known = Known {
+        registry: &in_force.registry,
+        policy: &policy,
+        pseudonyms,
+        consents: &consents,
+        case: case.as_ref(),
+    };
+    match authorize(request, pull, &known) {
+        Authorized::Deny(outcome) => Ok(*outcome),
+        Authorized::Permit(exchange) => Ok(fetch(app, *exchange).await),
+    }
+}
+
+async fn fetch(app: &App, exchange: AuthorizedExchange) -> Outcome {
+    let Ok(jtis) = app.new_tokens() else { return exchange.fail(Code::Internal, "no token identifier could be made") };
+    let in_force = app.in_force.load_full();
+    let now = app.clock.clone();
+    let context = Context { registry: &in_force.registry, clock: &move || now() };
+    let (fields, evidence) = (exchange.to_fetch(), exchange.evidence());
+    let wanted = registers::source_request(&exchange, &fields, &evidence, &jtis);
+    let fetched = match app.sources.fetch(exchange.provider(), &wanted, &context).await {
+        Ok(fetched) => fetched,
+        Err(error) => {
+            tracing::warn!(provider = %exchange.provider(), exchange = %exchange.exchange(), %error, "a provider gave no record");
+            return exchange.fail(error.code(), error.code().title());
+        }
+    };
+    let digest = fetched.digest;
+    match AgencyRecord::check(fetched.into_fields().into(), digest, exchange.record_type()) {
+        Ok(record) => exchange.reduce(record, &app.keys),
+        Err(faults) => {
+            let faults = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            tracing::warn!(provider = %exchange.provider(), exchange = %exchange.exchange(), faults, "a record does not fit its type");
+            exchange.fail(Code::AdapterMismatch, Code::AdapterMismatch.title())
+        }
+    }
+}
+
+async fn open_consent(app: &App, request: VerifiedRequest) -> Done {
+    let (request, ask) = request.ask::<ConsentAsk>()?;
+    let replaced = match &ask.supersedes {
+        Some(id) => registers::consent(app, id).await,
+        None => Ok(None),
+    };
+    let (request, replaced) = known(request, replaced)?;
+    Ok(with_rules(app, |rules| rules.open_consent(request, ask, replaced)))
+}
+
+async fn consent_event(app: &App, id: ConsentId, request: VerifiedRequest) -> Done {
+    let (request, ask) = request.ask::<ConsentEventAsk>()?;
+    let (request, consent) = known::<Option<Consent>>(request, registers::consent(app, &id).await)?;
+    Ok(with_rules(app, |rules| rules.record_consent(request, ask, consent)))
+}
+
+async fn read_consent(app: &App, id: ConsentId, request: VerifiedRequest) -> Done {
+    let (request, consent) = known::<Option<Consent>>(request, registers::consent(app, &id).await)?;
+    Ok(with_rules(app, |rules| rules.read_consent(request, consent)))
+}
+
+async fn search_consents(app: &App, request: VerifiedRequest) -> Done {
+    let (request, ask) = request.ask::<SearchAsk>()?;
+    let pseudonyms = app.keys.all(&ask.subject.codice_fiscale);
+    let (request, consents) = known(request, registers::consents_of(app, &pseudonyms).await)?;
+    Ok(with_rules(app, |rules| rules.search_consents(request, &ask.subject, &consents)))
+}
+
+fn open_case(app: &App, request: VerifiedRequest) -> Done {
+    let (request, ask) = request.ask::<CaseAsk>()?;
+    Ok(with_rules(app, |rules| rules.open_case(request, &ask)))
+}
+
+async fn case_event(app: &App, id: CaseId, request: VerifiedRequest) -> Done {
+    let (request, ask) = request.ask::<CaseEventAsk>()?;
+    let (request, case) = known::<Option<Case>>(request, registers::case(app, &id).await)?;
+    Ok(with_rules(app, |rules| rules.record_case(request, ask, case)))
+}
+
+async fn read_case(app: &App, id: CaseId, request: VerifiedRequest) -> Done {
+    let (request, case) = known::<Option<Case>>(request, registers::case(app, &id).await)?;
+    Ok(with_rules(app, |rules| rules.read_case(request, case)))
+}
+
+fn with_rules(app: &App, act: impl FnOnce(&Registered<'_>) -> Outcome) -> Outcome {
+    let in_force = app.in_force.load_full();
+    act(&Registered { registry: &in_force.registry, keys: &app.keys })
+}
+
+/// What was read, or the request's end: registers that cannot be read are a failure, and it is logged.
+fn known<T>(request: VerifiedRequest, read: Result<T, Unreadable>) -> Result<(VerifiedRequest, T), Box<Outcome>> {
+    match read {
+        Ok(read) => Ok((request, read)),
+        Err(unreadable) => {
+            tracing::error!(exchange = %request.exchange(), %unreadable, "the registers cannot be read");
+            let detail = "the registers of consents and cases cannot be read";
+            Err(Box::new(Outcome::fail(request, Code::LogUnavailable, detail)))
+        }
+    }
+}
+
+/// Commits the outcome's entry and opens it with the receipt. If what it would change had changed meanwhile, the
+/// conflict becomes the outcome, once.
+async fn log(app: &App, outcome: Outcome) -> Result<LoggedOutcome, Unanswered> {
+    let (pending, sealed) = outcome.seal(app.salts());
+    match app.store.append(registers::submission(sealed)).await {
+        Ok(committed) => Ok(pending.release(committed.receipt, &app.log)?),
+        Err(AppendError::Conflict(_)) => {
+            let (pending, sealed) = pending.conflict().seal(app.salts());
+            let committed = app.store.append(registers::submission(sealed)).await?;
+            Ok(pending.release(committed.receipt, &app.log)?)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn sign(app: &App, logged: LoggedOutcome) -> Result<Answer, Unanswered> {
+    let in_force = app.in_force.load();
+    let (gateway, token) = (&in_force.registry.gateway, app.new_token()?);
+    Ok(logged.sign(&Stamp { seal: &*app.seal, gateway, now: app.now(), token })?)
+}

@@ -1,1 +1,62 @@
-//! To come.
+//! The chain of an exchange: the only way a record can leave.
+//!
+//! ```text
+//! bytes --verify--> VerifiedRequest --authorize--> AuthorizedExchange | Outcome::Deny
+//!       --fetch (adapter)--> AgencyRecord --reduce--> Outcome
+//!       --seal--> (Pending, Sealed) --the ledger commits--> Receipt --release--> LoggedOutcome --sign--> Answer
+//! ```
+//!
+//! Each arrow consumes its left side, and nothing here is `Clone`. The ledger lives in another crate, where privacy
+//! cannot help, so [`Pending::release`] takes evidence instead of trust: a receipt that names this outcome's leaf,
+//! with a checkpoint signed by the log's key, which signs only what has been committed.
+//!
+//! What cannot be written down, each line with the error the compiler gives:
+//!
+//! A pending outcome cannot be signed; only `release` makes the thing that can (E0599):
+//! ```compile_fail,E0599
+//! fn leak(pending: varco_core::exchange::Pending, seal: &dyn varco_core::wire::Signer) {
+//!     let _ = pending.sign(seal);
+//! }
+//! ```
+//! An authorization cannot be forged (E0451):
+//! ```compile_fail,E0451
+//! fn forge(request: varco_core::exchange::VerifiedRequest) -> varco_core::exchange::AuthorizedExchange {
+//!     varco_core::exchange::AuthorizedExchange { request, ..todo!() }
+//! }
+//! ```
+//! What an agency answered cannot be serialised whole (E0277):
+//! ```compile_fail,E0277
+//! fn dump(record: &varco_core::exchange::AgencyRecord) -> String {
+//!     serde_json::to_string(record).unwrap()
+//! }
+//! ```
+//! An outcome cannot be released twice (E0382):
+//! ```compile_fail,E0382
+//! use varco_core::exchange::Pending;
+//! use varco_core::log::proof::{LogVerifier, Receipt};
+//! fn twice(pending: Pending, receipt: Receipt, other: Receipt, log: &LogVerifier) {
+//!     let _ = pending.release(receipt, log);
+//!     let _ = pending.release(other, log);
+//! }
+//! ```
+
+mod answer;
+mod ask;
+mod authorize;
+mod outcome;
+mod record;
+mod registered;
+mod verify;
+
+pub use answer::{Answer, SignError, Stamp};
+pub use ask::{Pull, SearchAsk, SubjectName};
+pub use authorize::{Authorized, AuthorizedExchange, Known, authorize};
+pub use outcome::{Guarded, LoggedOutcome, Outcome, Pending, ReleaseError, Sealed};
+pub use record::AgencyRecord;
+pub use registered::{
+    CaseAsk, CaseEventAsk, ConsentAsk, ConsentEventAsk, Registered, StreamChange, StreamKind,
+};
+pub use verify::{Incoming, Sender, Trust, VerifiedRequest, VerifyError, verify};
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use hmac::{Hmac, Mac as _};
 use serde::{Deserialize, Deserializer};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::id::Pseudonym;
+use crate::id::{AgencyId, Pseudonym};
 use crate::time::{Date, Month, parse_date};
 
 #[cfg(test)]
@@ -368,6 +368,8 @@ pub enum SubjectKeysFault {
 
 /// What the HMAC is of, before the codice fiscale: nobody can use the key's other tags as pseudonyms.
 const PSEUDONYM_DOMAIN: &[u8] = b"varco/subject/v1\0";
+/// The same, for the key from which an owner's pairwise pseudonyms are derived.
+const OWNER_DOMAIN: &[u8] = b"varco/owner/v1\0";
 
 impl SubjectKeys {
     /// The highest epoch is the current one.
@@ -412,6 +414,12 @@ impl SubjectKeys {
         pseudonym(epoch, key, person)
     }
 
+    /// The current epoch, and an owner's own key for pseudonyms towards its recipients, derived from the epoch's key.
+    pub fn owner_key(&self, owner: &AgencyId) -> (u16, [u8; 32]) {
+        let (epoch, key) = self.keys.last().map_or((0, &[0; 32]), |(epoch, key)| (*epoch, key));
+        (epoch, tag(key, &[OWNER_DOMAIN, owner.as_str().as_bytes()]))
+    }
+
     /// The person's pseudonyms of all epochs, the current one first: what may have been written.
     pub fn all(&self, person: &CodiceFiscale) -> Vec<Pseudonym> {
         self.keys.iter().rev().map(|(epoch, key)| pseudonym(*epoch, key, person)).collect()
@@ -426,17 +434,23 @@ impl fmt::Debug for SubjectKeys {
 
 /// HMAC-SHA-256 cut to 128 bits: short enough for an index, and far too long to meet another person's by chance.
 fn pseudonym(epoch: u16, key: &[u8; 32], person: &CodiceFiscale) -> Pseudonym {
+    let tag = tag(key, &[PSEUDONYM_DOMAIN, person.normalised().as_bytes()]);
+    let (head, _) = tag.split_at(16);
+    Pseudonym::new(epoch, head.try_into().unwrap_or_default())
+}
+
+/// HMAC-SHA-256 of the parts, the first of which tells what the tag is for.
+fn tag(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     let mut block = Zeroizing::new([0; 64]);
     for (to, from) in block.iter_mut().zip(key) {
         *to = *from;
     }
     // A key padded with zeros to the block's length is the same HMAC key (RFC 2104 section 2), and cannot be refused.
     let mut mac = <Hmac<sha2::Sha256> as hmac::digest::KeyInit>::new((&*block).into());
-    mac.update(PSEUDONYM_DOMAIN);
-    mac.update(person.normalised().as_bytes());
-    let tag: [u8; 32] = mac.finalize().into_bytes().into();
-    let (head, _) = tag.split_at(16);
-    Pseudonym::new(epoch, head.try_into().unwrap_or_default())
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
 }
 
 fn key_line(line: &str) -> Option<(u16, SubjectKey)> {

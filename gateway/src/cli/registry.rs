@@ -1,10 +1,130 @@
-//! `varco registry`: to come.
+//! `varco registry`: check a registry document, sign it as an officer, and bring a signed version to a gateway.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-#[derive(clap::Args)]
-pub struct Args {}
+use clap::Subcommand;
+use varco_core::hash::Sha256;
+use varco_core::id::OfficerId;
+use varco_core::json;
+use varco_core::registry::Registry;
+use varco_core::wire::Statement;
+use varco_jose::OfficerKey;
 
-pub fn run(_args: Args) -> ExitCode {
-    ExitCode::from(super::USAGE)
+use super::{NO, USAGE};
+use crate::app::system_now;
+use crate::genesis::{ACT_GENESIS, ACT_REGISTRY, Ceremony, OfficerStatement, RegistryProposal};
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check a registry document for everything but its signatures.
+    Check { document: PathBuf },
+    /// Check a ceremony folder: the genesis and the statement of every founder.
+    Genesis { folder: PathBuf },
+    /// Put a document and its officers' statements into one proposal, ready for `POST /registry`.
+    Propose {
+        document: PathBuf,
+        /// A statement, as `<officer>=<file>`; twice or more.
+        #[arg(long = "statement", required = true, value_parser = named_file)]
+        statements: Vec<(OfficerId, PathBuf)>,
+    },
+    /// Sign a document as an officer; prints the statement.
+    Sign {
+        document: PathBuf,
+        /// The officer's private key (PKCS#8 PEM).
+        #[arg(long)]
+        key: PathBuf,
+        /// What is signed for.
+        #[arg(long, value_enum, default_value = "registry")]
+        act: Act,
+    },
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Act {
+    Genesis,
+    Registry,
+}
+
+pub fn run(args: Args) -> ExitCode {
+    let done = match args.command {
+        Command::Check { document } => check(&document),
+        Command::Genesis { folder } => genesis(&folder),
+        Command::Propose { document, statements } => propose(&document, &statements),
+        Command::Sign { document, key, act } => sign(&document, &key, act),
+    };
+    match done {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(Failure::No(text)) => {
+            eprintln!("varco registry: {text}");
+            ExitCode::from(NO)
+        }
+        Err(Failure::Usage(text)) => {
+            eprintln!("varco registry: {text}");
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+/// Whether the answer is no, or the question could not be asked.
+enum Failure {
+    No(String),
+    Usage(String),
+}
+
+fn check(document: &Path) -> Result<String, Failure> {
+    let bytes = read(document)?;
+    let registry: Registry = json::parse_as(&bytes).map_err(|fault| Failure::No(fault.to_string()))?;
+    let faults = registry.faults();
+    if faults.is_empty() {
+        return Ok(format!("version {}, {} agencies, SHA-256 {}", registry.version, registry.agencies.len(), Sha256::of(&bytes)));
+    }
+    Err(Failure::No(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
+}
+
+fn genesis(folder: &Path) -> Result<String, Failure> {
+    let ceremony = Ceremony::read(folder).map_err(|fault| Failure::No(fault.to_string()))?;
+    let founders: Vec<_> = ceremony.genesis.founders.iter().map(ToString::to_string).collect();
+    Ok(format!("genesis {} signed by {}", ceremony.sha256, founders.join(", ")))
+}
+
+fn propose(document: &Path, statements: &[(OfficerId, PathBuf)]) -> Result<String, Failure> {
+    let text = |path: &Path| -> Result<String, Failure> {
+        String::from_utf8(read(path)?).map_err(|_| Failure::Usage(format!("{}: not UTF-8", path.display())))
+    };
+    let statements = statements.iter().map(|(officer, path)| {
+        Ok(OfficerStatement { officer: officer.clone(), jws: text(path)?.trim().to_owned() })
+    });
+    let proposal =
+        RegistryProposal { document: text(document)?, statements: statements.collect::<Result<_, Failure>>()? };
+    Ok(json::canonical_of(&proposal))
+}
+
+fn sign(document: &Path, key: &Path, act: Act) -> Result<String, Failure> {
+    let sha256 = Sha256::of(&read(document)?);
+    let key = OfficerKey::from_pem(&read(key)?).map_err(|fault| Failure::Usage(fault.to_string()))?;
+    let act = match act {
+        Act::Genesis => ACT_GENESIS,
+        Act::Registry => ACT_REGISTRY,
+    };
+    let statement = Statement { act: act.to_owned(), sha256, at: system_now() };
+    key.sign(&statement).map_err(|fault| Failure::No(fault.to_string()))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
+}
+
+fn named_file(text: &str) -> Result<(OfficerId, PathBuf), String> {
+    let (officer, path) = text.split_once('=').ok_or("expected <officer>=<file>")?;
+    Ok((officer.parse().map_err(|fault: varco_core::id::IdFault| fault.to_string())?, path.into()))
 }

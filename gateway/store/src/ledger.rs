@@ -294,20 +294,23 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Vec<Result<(), ClaimError>>, CommitError> {
         let mut different = HashSet::new();
-        let tokens: Vec<Sha256> = claims.iter().map(|claim| claim.token()).collect();
-        let first: Vec<bool> = tokens.iter().map(|token| different.insert(*token)).collect();
-        let mut news: Vec<(Sha256, &Claim)> = tokens
-            .iter()
-            .copied()
-            .zip(claims.iter().copied())
-            .zip(&first)
-            .filter(|(_, first)| **first)
-            .map(|(new, _)| new)
-            .collect();
+        let tokens: Vec<Vec<Sha256>> = claims.iter().map(|claim| claim.tokens().collect()).collect();
+        let mut news: Vec<(Sha256, &Claim)> = Vec::new();
+        let mut first = Vec::with_capacity(claims.len());
+        for (claim, tokens) in claims.iter().zip(&tokens) {
+            let is_first = !tokens.iter().any(|token| different.contains(token));
+            if is_first {
+                different.extend(tokens.iter().copied());
+                news.extend(tokens.iter().map(|token| (*token, *claim)));
+            }
+            first.push(is_first);
+        }
         // In one order, so that two replicas with the same tokens never wait for each other.
         news.sort_unstable_by_key(|(token, _)| *token);
-        let mut new = statements::remember(&mut self.link, &news).await?;
-        let results: Vec<bool> = tokens.iter().map(|token| new.remove(token)).collect();
+        news.dedup_by_key(|(token, _)| *token);
+        let new = statements::remember(&mut self.link, &news).await?;
+        let fresh = |tokens: &Vec<Sha256>| !tokens.is_empty() && tokens.iter().all(|token| new.contains(token));
+        let results: Vec<bool> = tokens.iter().zip(&first).map(|(tokens, first)| *first && fresh(tokens)).collect();
         let winners: Vec<&Claim> =
             claims.iter().zip(&results).filter(|(_, won)| **won).map(|(claim, _)| *claim).collect();
         statements::open_claims(&mut self.link, &self.names.replica, now, &winners).await?;

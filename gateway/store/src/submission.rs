@@ -12,9 +12,9 @@ use varco_core::time::Timestamp;
 /// The right to carry out one exchange for one token. Durable before anything is fetched.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// SHA-256 of the key that signed the token; together with `jti` good for one exchange only.
+    /// SHA-256 of the key that signed the tokens; together with each `jti` good for one exchange only.
     pub issuer_key: Sha256,
-    pub jti: TokenId,
+    pub jtis: Vec<TokenId>,
     pub exchange: ExchangeId,
     /// SHA-256 of the request's body.
     pub request_digest: Sha256,
@@ -26,8 +26,8 @@ pub struct Claim {
 
 impl Claim {
     /// What may be claimed once: issuer and jti in one digest. The key's length is fixed, so nothing runs together.
-    pub fn token(&self) -> Sha256 {
-        Sha256::of_parts(&[self.issuer_key.as_bytes(), self.jti.as_str().as_bytes()])
+    pub fn tokens(&self) -> impl Iterator<Item = Sha256> {
+        self.jtis.iter().map(|jti| Sha256::of_parts(&[self.issuer_key.as_bytes(), jti.as_str().as_bytes()]))
     }
 }
 

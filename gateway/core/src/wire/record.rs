@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::sign::compact;
+use super::sign::compact_text;
 use super::token::{Compact, JoseHeader, TokenType, instant, members};
 use super::{Fault, SignFault, Signer, Verifier};
 use crate::registry::Identity;
@@ -17,9 +17,10 @@ pub struct VerifiedRecord {
     pub claims: Map<String, Value>,
 }
 
-/// Seals a record. `payload` is the caller's claims; it must hold `iat`, by which the seal is judged later.
-pub fn record_jws(payload: &Value, signer: &dyn Signer) -> Result<String, SignFault> {
-    compact(TokenType::Record, payload, signer)
+/// Seals a record. `payload` is the canonical text of the caller's claims: the record in it is large and was written
+/// once already. It must hold `iat`, by which the seal is judged later.
+pub fn record_jws(payload: &str, signer: &dyn Signer) -> Result<String, SignFault> {
+    compact_text(TokenType::Record, payload, signer)
 }
 
 /// Checks a filed record: the certificate must have been good when it was sealed, not today.

@@ -94,12 +94,17 @@ pub fn sign_response(
 
 /// One compact JWS over the canonical text of `payload`.
 pub(super) fn compact(typ: TokenType, payload: &Value, signer: &dyn Signer) -> Result<String, SignFault> {
+    compact_text(typ, &json::canonical(payload), signer)
+}
+
+/// One compact JWS over a payload that is text already.
+pub(super) fn compact_text(typ: TokenType, payload: &str, signer: &dyn Signer) -> Result<String, SignFault> {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     let mut token = signer.headers().of_type(typ).to_owned();
     token.push('.');
-    URL_SAFE_NO_PAD.encode_string(json::canonical(payload), &mut token);
+    URL_SAFE_NO_PAD.encode_string(payload, &mut token);
     let signature = signer.sign(token.as_bytes())?;
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(signature, &mut token);

@@ -182,7 +182,7 @@ pub fn consent(n: u64, stream: &str, expected: u64) -> Submission {
 pub fn claim(n: u64, jti: &str) -> Claim {
     Claim {
         issuer_key: Sha256::of(b"issuer"),
-        jti: jti.parse().unwrap(),
+        jtis: vec![jti.parse().unwrap()],
         exchange: exchange(n),
         request_digest: Sha256::of(b"request"),
         expires: Timestamp::from_millis(1_767_268_800_000 + 60_000),

@@ -1,0 +1,77 @@
+//! `GET /status` and `GET /openapi.yaml`: what may be said to every agency on the channel.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+use varco_adapters::breaker::Circuit;
+use varco_store::status::Health;
+
+use super::problem::MEDIA_TYPE;
+use crate::app::App;
+use crate::tls::Revocation;
+
+/// The contract, kept as a file so that it can be read and checked without running anything.
+const OPENAPI: &str = include_str!("../../openapi.yaml");
+/// A certificate that ends sooner is said to end soon: time enough to order another.
+const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The truth about this gateway, as ModI wants it: `application/problem+json`, status 200 when exchanges can be carried
+/// out and 503 when they cannot.
+pub async fn status(State(app): State<Arc<App>>) -> Response {
+    let now = app.now();
+    let (log, channel) = (app.store.status(), app.channel.status());
+    let (healthy, why) = match &log.health {
+        Health::Healthy => (true, None),
+        Health::Closed(why) => (false, Some(why.clone())),
+        Health::Slow(since) => (false, Some(format!("the batch in hand has taken {} ms", since.as_millis()))),
+    };
+    let providers: Vec<Value> = app.sources.status().iter().map(provider).collect();
+    let issuers = channel.issuers.iter().map(|issuer| {
+        let revocations = match issuer.revocation {
+            Revocation::Current { until } => json!({ "state": "current", "until": until }),
+            Revocation::Expired { since } => json!({ "state": "expired", "since": since }),
+            Revocation::Missing => json!({ "state": "missing" }),
+        };
+        json!({ "issuer": issuer.name, "revocations": revocations })
+    });
+    let (in_force, policy) = (app.in_force.load(), app.policy.load());
+    let code = if healthy { 200 } else { 503 };
+    let body = json!({
+        "title": if healthy { "exchanges are carried out" } else { "exchanges cannot be carried out" },
+        "status": code,
+        "now": now,
+        "version": env!("CARGO_PKG_VERSION"),
+        "deployment": in_force.registry.deployment,
+        "registry": { "version": in_force.registry.version, "sha256": in_force.sha256 },
+        "policy": { "version": policy.version(), "sha256": policy.sha256() },
+        "log": { "healthy": healthy, "why": why, "size": log.head.size, "last_commit": log.last_commit, "queue": log.queue },
+        "channel": {
+            "certificate_until": channel.certificate_until,
+            "ends_soon": channel.certificate_until < now.plus(SOON),
+            "issuers": issuers.collect::<Vec<_>>(),
+            "reload_refused": channel.fault,
+        },
+        "seals": { "runs_out": app.seals.load().runs_out() },
+        "providers": providers,
+    });
+    let status = axum::http::StatusCode::from_u16(code).unwrap_or_default();
+    (status, [(CONTENT_TYPE, MEDIA_TYPE), (CACHE_CONTROL, "no-store")], body.to_string()).into_response()
+}
+
+fn provider(status: &varco_adapters::Status) -> Value {
+    let circuit = match status.circuit {
+        Circuit::Closed => "closed",
+        Circuit::HalfOpen => "half-open",
+        Circuit::Open => "open",
+    };
+    json!({ "agency": status.agency, "circuit": circuit, "busy": status.busy })
+}
+
+/// The OpenAPI document of this version.
+pub async fn openapi() -> Response {
+    ([(CONTENT_TYPE, "application/yaml"), (CACHE_CONTROL, "max-age=300")], OPENAPI).into_response()
+}

@@ -1,0 +1,114 @@
+//! Between the chain and the store: what is read for a decision, and what is written for an outcome.
+
+use serde::de::DeserializeOwned;
+use varco_adapters::Request;
+use varco_core::case::{self, Case};
+use varco_core::consent::{self, Consent};
+use varco_core::exchange::{self, AuthorizedExchange, Sealed, VerifiedRequest};
+use varco_core::id::{CaseId, ConsentId, FieldId, Pseudonym};
+use varco_core::json;
+use varco_core::wire::{Evidence, Jtis};
+use varco_store::read::{ReadError, Stream};
+use varco_store::submission::{Change, Claim, Guard, StreamKind, Submission};
+
+use crate::app::App;
+
+/// A register that cannot be read. What depends on it is not given.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    #[error("`{0}` does not replay: {1}")]
+    Damaged(String, String),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// The consents of a person, whatever pseudonym they were recorded under.
+pub async fn consents_of(app: &App, subject: &[Pseudonym]) -> Result<Vec<Consent>, Unreadable> {
+    let streams = app.store.read().streams_of(subject, StreamKind::Consent).await?;
+    streams.into_iter().map(consent_of).collect()
+}
+
+pub async fn consent(app: &App, id: &ConsentId) -> Result<Option<Consent>, Unreadable> {
+    let stream = app.store.read().stream(id.as_str()).await?;
+    stream.filter(|stream| stream.kind == StreamKind::Consent).map(consent_of).transpose()
+}
+
+pub async fn case(app: &App, id: &CaseId) -> Result<Option<Case>, Unreadable> {
+    let stream = app.store.read().stream(id.as_str()).await?;
+    stream.filter(|stream| stream.kind == StreamKind::Case).map(case_of).transpose()
+}
+
+fn consent_of(stream: Stream) -> Result<Consent, Unreadable> {
+    let (header, events) = documents::<consent::Header, consent::Event>(&stream)?;
+    Consent::replay(header, events).map_err(|fault| Unreadable::Damaged(stream.id, fault.to_string()))
+}
+
+fn case_of(stream: Stream) -> Result<Case, Unreadable> {
+    let (header, events) = documents::<case::Header, case::Event>(&stream)?;
+    Case::replay(header, &events).map_err(|fault| Unreadable::Damaged(stream.id, fault.to_string()))
+}
+
+fn documents<H: DeserializeOwned, E: DeserializeOwned>(stream: &Stream) -> Result<(H, Vec<E>), Unreadable> {
+    let damaged = |what: String| Unreadable::Damaged(stream.id.clone(), what);
+    let header = stream.header.as_ref().ok_or_else(|| damaged("it has no header".to_owned()))?;
+    let header = json::parse_as(header.as_bytes()).map_err(|fault| damaged(fault.to_string()))?;
+    let events = stream.events.iter().map(|event| json::parse_as(event.as_bytes()));
+    let events = events.collect::<Result<_, _>>().map_err(|fault| damaged(fault.to_string()))?;
+    Ok((header, events))
+}
+
+/// What is claimed before anything is fetched.
+pub fn claim(request: &VerifiedRequest, salts: [[u8; 32]; 2]) -> Claim {
+    let (issuer_key, jtis, expires) = request.replay_keys();
+    Claim {
+        issuer_key,
+        jtis: jtis.to_vec(),
+        exchange: request.exchange().clone(),
+        request_digest: request.digest(),
+        expires,
+        interrupted: request.interrupted(salts),
+    }
+}
+
+/// What the provider is asked.
+pub fn source_request<'a>(
+    exchange: &'a AuthorizedExchange,
+    fields: &'a [FieldId],
+    evidence: &'a Evidence,
+    jtis: &'a Jtis,
+) -> Request<'a> {
+    Request {
+        exchange: exchange.exchange(),
+        consumer: exchange.consumer(),
+        purpose: &exchange.pull().purpose,
+        record_type: &exchange.pull().record_type,
+        subject: exchange.subject(),
+        fields,
+        evidence,
+        jtis,
+    }
+}
+
+/// What the ledger commits for an outcome.
+pub fn submission(sealed: Sealed) -> Submission {
+    let mut submission = Submission::new(sealed.draft);
+    submission.guard = sealed.guard.map(|guard| Guard { epochs: guard.epochs, fallback: guard.fallback });
+    submission.changes = sealed.changes.into_iter().map(change).collect();
+    submission.subjects = sealed.subjects;
+    submission.closes = Some(sealed.closes);
+    submission
+}
+
+fn change(change: exchange::StreamChange) -> Change {
+    Change {
+        stream: change.stream,
+        kind: match change.kind {
+            exchange::StreamKind::Case => StreamKind::Case,
+            exchange::StreamKind::Consent => StreamKind::Consent,
+        },
+        expected: change.expected,
+        header: change.header,
+        event: change.event,
+        subjects: change.subjects,
+    }
+}

@@ -1,0 +1,316 @@
+//! From a configuration to a running gateway: everything is read, checked and wired here, and nowhere else.
+//!
+//! The order matters. The root of trust comes first (ceremony, registry, policy), then the log, which must continue
+//! what its anchor says and begin with this very ceremony; only then do the listeners open.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+use varco_core::id::ExchangeId;
+use varco_core::log::entry::{Draft, Kind, Slot};
+use varco_core::log::note::NoteVerifier;
+use varco_core::log::proof::LogVerifier;
+use varco_core::policy::Policy;
+use varco_core::registry::Registry;
+use varco_core::subject::SubjectKeys;
+use varco_core::wire::Rules;
+use varco_jose::{Ed25519NoteKey, Ed25519NoteVerifier, SealSigner, SealTrust};
+use varco_store::store::{self, MissingAnchor, Store};
+use varco_store::submission::{Artifact, ArtifactKind, Submission};
+
+use crate::app::{App, Clock, Entropy, InForce};
+use crate::config::{Config, Database};
+use crate::genesis::{self, Ceremony};
+use crate::limits::Limiter;
+use crate::server::{self, Server, Transport};
+use crate::tasks::{Tasks, Unfinished};
+use crate::tls::{self, Channel};
+use crate::{http, telemetry};
+
+/// Why a gateway did not start. Each says which part and why.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{path}: {what}")]
+    File { path: PathBuf, what: String },
+    #[error("the genesis is not accepted: {0}")]
+    Genesis(#[from] genesis::TrustFault),
+    #[error("the genesis is {found}, but the configuration demands {wanted}")]
+    GenesisOther { found: String, wanted: String },
+    #[error("the log's key is not the registry's")]
+    LogKey,
+    #[error("the log begins with another genesis: this database belongs to another deployment")]
+    LogOfOther,
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, std::io::Error),
+    #[error("the policy bundle is not accepted:\n{0}")]
+    Policy(String),
+    #[error("the policy bundle is {found}, but {wanted} is in force")]
+    PolicyOther { found: String, wanted: String },
+    #[error("provider `{0}`: {1}")]
+    Provider(String, String),
+    #[error("the log cannot be opened: {0}")]
+    Store(#[from] store::OpenError),
+    #[error("the log cannot be read or written: {0}")]
+    Log(String),
+    #[error(transparent)]
+    Tls(#[from] tls::LoadError),
+}
+
+/// A gateway that serves. Dropping it does not stop it; [`Running::stop`] does.
+pub struct Running {
+    pub app: Arc<App>,
+    pub exchange: SocketAddr,
+    pub log: Option<SocketAddr>,
+    pub metrics: Option<SocketAddr>,
+    tasks: Tasks,
+    shutdown: Duration,
+}
+
+impl Running {
+    /// Takes no further connections, finishes the exchanges under way, and closes the log.
+    pub async fn stop(self) -> Result<(), Unfinished> {
+        self.tasks.call_stop();
+        // The listeners wait for their own exchanges as long as `shutdown`; a little more, so that they can say so.
+        let finished = self.tasks.finish(self.shutdown + Duration::from_secs(2)).await;
+        self.app.store.close().await;
+        finished
+    }
+}
+
+/// Starts a gateway. The clock and the entropy are the machine's, except in tests.
+pub async fn start(config: Config, clock: Clock, entropy: Entropy) -> Result<Running, StartError> {
+    let ceremony = ceremony(&config)?;
+    let policy = policy(&config, &ceremony)?;
+    let channel = Channel::load(config.tls.clone(), clock.clone())?;
+    let parts = Parts::read(&config, &ceremony)?;
+    let store = open_store(&config, &parts, clock.clone()).await?;
+    let founding = Founding { ceremony: &ceremony, policy: &policy };
+    founding.enter(&store, &entropy, &clock).await?;
+    let in_force = genesis::in_force(store.read(), &ceremony).await.map_err(log_fault)?;
+    let sources = crate::outbound::sources(&config, &parts.seal, &parts.seals, &in_force.registry)?;
+    let app = Arc::new(App {
+        entropy,
+        store,
+        in_force: ArcSwap::from_pointee(in_force),
+        registry_turn: Mutex::new(()),
+        seals: parts.seals,
+        rules: Rules::default(),
+        policy: ArcSwap::from_pointee(policy),
+        keys: parts.keys,
+        sources,
+        seal: parts.seal,
+        log: parts.log,
+        limiter: Limiter::new(config.rates),
+        channel: channel.clone(),
+        clock,
+    });
+    listen(app, channel, &config).await
+}
+
+async fn listen(app: Arc<App>, channel: Arc<Channel>, config: &Config) -> Result<Running, StartError> {
+    let tasks = Tasks::new();
+    tasks.spawn("channel-watch", tls::watch(channel.clone(), config.reload_every, tasks.stop()));
+    tasks.spawn("trust-watch", crate::outbound::watch(app.clone(), config.clone(), tasks.stop()));
+    tasks.spawn("limits", app.limiter.clone().tidy(tasks.stop()));
+    let exchange = Open { tasks: &tasks, config };
+    let (hosts, address) = (&config.listen.exchange.hosts, config.listen.exchange.address);
+    let address = exchange.on(address, hosts, Transport::Tls(channel), http::exchange::routes(app.clone())).await?;
+    let log = match &config.listen.log {
+        Some(listener) => {
+            let material = tls::Material { clients: tls::Clients::Anyone, ..config.tls.clone() };
+            let open = Channel::load(material, app.clock.clone())?;
+            tasks.spawn("log-channel-watch", tls::watch(open.clone(), config.reload_every, tasks.stop()));
+            let routes = http::public::routes(app.clone());
+            Some(exchange.on(listener.address, &listener.hosts, Transport::Tls(open), routes).await?)
+        }
+        None => None,
+    };
+    let metrics = match config.listen.metrics {
+        Some(address) => {
+            let routes = telemetry::routes(app.clone());
+            Some(exchange.on(address, &[], Transport::Loopback, routes).await?)
+        }
+        None => None,
+    };
+    Ok(Running { app, exchange: address, log, metrics, tasks, shutdown: config.limits.shutdown })
+}
+
+/// What opening a listener takes besides its address.
+struct Open<'a> {
+    tasks: &'a Tasks,
+    config: &'a Config,
+}
+
+impl Open<'_> {
+    async fn on(
+        &self,
+        address: SocketAddr,
+        hosts: &[String],
+        transport: Transport,
+        router: Router,
+    ) -> Result<SocketAddr, StartError> {
+        let listener = TcpListener::bind(address).await.map_err(|error| StartError::Listen(address, error))?;
+        let bound = listener.local_addr().map_err(|error| StartError::Listen(address, error))?;
+        let server =
+            Server { transport, router, hosts: http::hygiene::Hosts::new(hosts), limits: self.config.limits };
+        self.tasks.spawn("listener", {
+            let stop = self.tasks.stop();
+            async move {
+                if let Err(unfinished) = server::serve(listener, server, stop).await {
+                    tracing::error!(%unfinished, "a listener was cut off at shutdown");
+                }
+            }
+        });
+        Ok(bound)
+    }
+}
+
+fn ceremony(config: &Config) -> Result<Ceremony, StartError> {
+    let ceremony = Ceremony::read(&config.deployment.genesis)?;
+    match config.deployment.genesis_sha256 {
+        Some(wanted) if wanted != ceremony.sha256 => {
+            Err(StartError::GenesisOther { found: ceremony.sha256.to_string(), wanted: wanted.to_string() })
+        }
+        Some(_) | None => Ok(ceremony),
+    }
+}
+
+/// The bundle of the folder, which must be the one in force.
+fn policy(config: &Config, ceremony: &Ceremony) -> Result<Policy, StartError> {
+    let files = bundle(&config.deployment.policies)?;
+    let policy = Policy::load(&files).map_err(|faults| {
+        StartError::Policy(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    })?;
+    if policy.sha256() != ceremony.genesis.policy {
+        let (found, wanted) = (policy.sha256().to_string(), ceremony.genesis.policy.to_string());
+        return Err(StartError::PolicyOther { found, wanted });
+    }
+    Ok(policy)
+}
+
+/// A bundle's files, as paths relative to its folder with `/` between, and bytes.
+pub fn bundle(folder: &Path) -> Result<Vec<(String, Vec<u8>)>, StartError> {
+    crate::cli::policy::read_bundle(folder)
+        .map_err(|what| StartError::File { path: folder.to_owned(), what: what.to_string() })
+}
+
+/// What is read from files once.
+struct Parts {
+    seal: Arc<SealSigner>,
+    seals: Arc<ArcSwap<SealTrust>>,
+    keys: SubjectKeys,
+    log_key: Arc<Ed25519NoteKey>,
+    log_verifiers: Vec<Arc<dyn NoteVerifier>>,
+    origin: String,
+    log: LogVerifier,
+}
+
+impl Parts {
+    fn read(config: &Config, ceremony: &Ceremony) -> Result<Self, StartError> {
+        let (certificate, key) = (read(&config.seal.certificate)?, read(&config.seal.key)?);
+        let seal = SealSigner::from_pem(&key, &certificate).map_err(fault(&config.seal.key))?;
+        let keys = String::from_utf8(read(&config.deployment.subject_keys)?);
+        let keys = keys.map_err(fault(&config.deployment.subject_keys))?;
+        let keys = SubjectKeys::parse(&keys).map_err(fault(&config.deployment.subject_keys))?;
+        let (origin, verifiers) = log_keys(&ceremony.genesis.registry)?;
+        let pem = read(&config.deployment.log_key)?;
+        let log_key = Ed25519NoteKey::from_pem(&origin, &pem).map_err(fault(&config.deployment.log_key))?;
+        let ours = log_key.verifier_key().to_string();
+        if !ceremony.genesis.registry.log_keys.iter().any(|key| key.verifier == ours) {
+            return Err(StartError::LogKey);
+        }
+        Ok(Self {
+            seal: Arc::new(seal),
+            seals: Arc::new(ArcSwap::from_pointee(crate::outbound::seal_trust(&config.seal)?)),
+            keys,
+            log_key: Arc::new(log_key),
+            log: LogVerifier::new(&origin, verifiers.clone()),
+            log_verifiers: verifiers,
+            origin,
+        })
+    }
+}
+
+/// The log's origin, which is the name of its newest key, and the verifiers of all its keys.
+fn log_keys(registry: &Registry) -> Result<(String, Vec<Arc<dyn NoteVerifier>>), StartError> {
+    let mut verifiers: Vec<Arc<dyn NoteVerifier>> = Vec::new();
+    let mut origin = None;
+    for key in &registry.log_keys {
+        let verifier = Ed25519NoteVerifier::from_text(&key.verifier).map_err(|_| StartError::LogKey)?;
+        origin = Some(verifier.name().to_owned());
+        verifiers.push(Arc::new(verifier));
+    }
+    Ok((origin.ok_or(StartError::LogKey)?, verifiers))
+}
+
+async fn open_store(config: &Config, parts: &Parts, clock: Clock) -> Result<Store, StartError> {
+    let url = match &config.storage.database {
+        Database::Sqlite(path) => format!("sqlite:{}", path.display()),
+        Database::Postgres { url, password: None } => url.clone(),
+        Database::Postgres { url, password: Some(path) } => {
+            let password = String::from_utf8(read(path)?).map_err(fault(path))?;
+            store::with_password(url, password.trim()).map_err(fault(path))?
+        }
+    };
+    let options = store::Options {
+        url,
+        anchor: config.storage.anchor.clone(),
+        origin: parts.origin.clone(),
+        replica: config.storage.replica.clone(),
+        signer: parts.log_key.clone(),
+        verifiers: parts.log_verifiers.clone(),
+        clock,
+        missing_anchor: MissingAnchor::Refuse,
+        limits: store::Limits::default(),
+    };
+    Ok(Store::open(options).await?)
+}
+
+/// What the log begins with.
+struct Founding<'a> {
+    ceremony: &'a Ceremony,
+    policy: &'a Policy,
+}
+
+impl Founding<'_> {
+    /// An empty log begins with the ceremony; any other must have begun with this one.
+    async fn enter(&self, store: &Store, entropy: &Entropy, clock: &Clock) -> Result<(), StartError> {
+        let body = json!({ "genesis": self.ceremony.sha256, "policy": self.policy.sha256() });
+        if store.status().head.size > 0 {
+            let slots = store.read().slots(0).await.map_err(log_fault)?;
+            let begun = slots.decision.is_some_and(|slot| slot.body == varco_core::json::canonical(&body));
+            return if begun { Ok(()) } else { Err(StartError::LogOfOther) };
+        }
+        let (mut random, mut salt) = ([0; 10], [0; 32]);
+        entropy(&mut random);
+        entropy(&mut salt);
+        let mut draft = Draft::new(Kind::Open, ExchangeId::new(clock(), random));
+        draft.policy = Some(self.policy.sha256());
+        draft.slots.decision = Some(Slot::new(salt, &body));
+        let mut submission = Submission::new(draft);
+        let bytes = self.ceremony.bytes.clone();
+        submission.artifacts.push(Artifact { kind: ArtifactKind::Genesis, bytes });
+        store.append(submission).await.map_err(log_fault)?;
+        Ok(())
+    }
+}
+
+fn log_fault(error: impl std::fmt::Display) -> StartError {
+    StartError::Log(error.to_string())
+}
+
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, StartError> {
+    std::fs::read(path).map_err(fault(path))
+}
+
+pub(crate) fn fault<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> StartError {
+    let path = path.to_owned();
+    move |error| StartError::File { path, what: error.to_string() }
+}
