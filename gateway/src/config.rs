@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use varco_core::hash::Sha256;
 use varco_core::id::AgencyId;
+use varco_core::wire::Algorithm;
 
 use crate::{limits, server, telemetry, tls};
 
@@ -54,8 +55,9 @@ pub struct Deployment {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Storage {
-    /// `sqlite:<path>` or `postgres://<user>@<host>/<name>`, never with a password in it.
     pub database: Database,
+    /// What tells this replica's claims from the others'. It keeps the name over restarts.
+    pub replica: String,
     /// The highest checkpoint signed. Keep it on another disk than the database, and out of its backups.
     pub anchor: PathBuf,
 }
@@ -99,15 +101,6 @@ pub struct Seal {
     pub algorithms: Vec<Algorithm>,
 }
 
-/// A JOSE signature algorithm (RFC 7518, RFC 8037).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Algorithm {
-    EdDsa,
-    Es256,
-    Ps256,
-    Rs256,
-}
-
 /// How the gateway calls the agencies' systems: its client certificate, and whose server certificates it accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outbound {
@@ -126,16 +119,18 @@ pub struct Provider {
     pub url: String,
     /// What our tokens to it carry in `aud`.
     pub audience: String,
-    pub connect_timeout: Duration,
-    /// From the request's first byte to the answer's last.
+    /// From the first attempt to the last byte of the answer, waiting for a turn included.
     pub timeout: Duration,
-    /// Requests to it at once; more wait, then fail.
-    pub concurrency: usize,
+    /// Requests on their way at once.
+    pub concurrent: usize,
+    /// Requests that may wait for their turn.
+    pub queued: usize,
     /// Largest answer in bytes.
     pub answer_bytes: usize,
-    /// So many failures in a row, and it is left alone for `pause`.
+    /// So many failures in a row, and it is left alone for `pause`, then for twice as long, up to `longest_pause`.
     pub failures: u32,
     pub pause: Duration,
+    pub longest_pause: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +146,35 @@ pub struct ConfigFault {
     /// Counted from 1; 0 when the file cannot be read at all.
     pub line: usize,
     pub what: String,
+}
+
+impl Provider {
+    /// The limits as the adapters take them.
+    pub fn limits(&self) -> varco_adapters::Limits {
+        let breaker = varco_adapters::breaker::Rules {
+            failures: self.failures,
+            pause: self.pause,
+            longest_pause: self.longest_pause,
+        };
+        let (concurrent, queued) = (self.concurrent, self.queued);
+        varco_adapters::Limits { timeout: self.timeout, concurrent, queued, breaker }
+    }
+}
+
+impl Database {
+    /// The address as the store takes it. It may hold the password: keep it out of logs.
+    pub fn url(&self) -> Result<zeroize::Zeroizing<String>, std::io::Error> {
+        let (url, password) = match self {
+            Self::Sqlite(path) => return Ok(zeroize::Zeroizing::new(format!("sqlite:{}", path.display()))),
+            Self::Postgres { url, password: None } => return Ok(zeroize::Zeroizing::new(url.clone())),
+            Self::Postgres { url, password: Some(path) } => {
+                (url, zeroize::Zeroizing::new(std::fs::read_to_string(path)?))
+            }
+        };
+        let joint = if url.contains('?') { '&' } else { '?' };
+        let password = sections::percent_encoded(password.trim_end_matches(['\r', '\n']));
+        Ok(zeroize::Zeroizing::new(format!("{url}{joint}password={}", *password)))
+    }
 }
 
 /// Reads and checks a file. On error: every fault, in the order of the lines.

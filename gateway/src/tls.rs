@@ -13,7 +13,6 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use varco_core::time::Timestamp;
 
 pub mod crl;
-pub mod identity;
 mod load;
 #[cfg(test)]
 pub mod testing;
@@ -22,9 +21,9 @@ mod tests;
 mod verifier;
 mod watch;
 
-pub use load::LoadError;
+pub use load::{LoadError, certificates, private_key, revocations};
 pub use verifier::VerifyError;
-pub use watch::watch;
+pub use watch::{watch, watch_files};
 
 /// The shell's clock.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;

@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeTable;
+use varco_adapters::rest::ANSWER_MAX;
 use varco_core::id::AgencyId;
+use varco_core::wire::Algorithm;
+use zeroize::Zeroizing;
 
 use super::reader::{Reader, Section};
 use super::value::{HttpsUrl, Size, word};
 use super::{
-    Algorithm, Config, ConfigFault, Database, Deployment, Listen, Listener, Outbound, Provider, ProviderKind,
-    Seal, Storage,
+    Config, ConfigFault, Database, Deployment, Listen, Listener, Outbound, Provider, ProviderKind, Seal,
+    Storage,
 };
 use crate::limits::{Rate, Rates};
 use crate::server::Limits;
@@ -89,13 +92,14 @@ fn storage(mut s: Section<'_, '_>) -> Option<Storage> {
     let database: Option<String> = s.required("database");
     let password = s.optional_secret("password_file");
     let anchor = s.required("anchor");
+    let replica = s.or("replica", "varco".to_owned());
     let database = database.and_then(|url| {
         let folder = s.folder();
         let database = database_of(&url, password, folder);
         database.map_err(|what| s.fault_at("database", what)).ok()
     });
     s.finish();
-    Some(Storage { database: database?, anchor: anchor? })
+    Some(Storage { database: database?, replica, anchor: anchor? })
 }
 
 fn database_of(url: &str, password: Option<PathBuf>, folder: &Path) -> Result<Database, &'static str> {
@@ -170,7 +174,7 @@ fn seal(mut s: Section<'_, '_>) -> Option<Seal> {
     let key = s.secret("key");
     let authorities = not_empty(&mut s, "authorities");
     let revocations = not_empty(&mut s, "revocations");
-    let algorithms = s.or("algorithms", vec![Algorithm::Es256, Algorithm::Rs256]);
+    let algorithms = s.or("algorithms", Algorithm::DEFAULT.to_vec());
     if algorithms.is_empty() {
         s.fault_at("algorithms", "expected at least one algorithm");
     }
@@ -258,23 +262,40 @@ fn provider(s: &mut Section<'_, '_>) -> Option<Provider> {
     }
     let url: Option<HttpsUrl> = s.required("url");
     let audience = s.required("audience");
-    let connect_timeout = s.or("connect_timeout", Duration::from_secs(2));
-    let timeout = s.or("timeout", Duration::from_secs(10));
-    let concurrency = s.or("concurrency", 32);
-    let answer = s.or("answer_size", Size(1024 * 1024));
-    let failures = s.or("failures", 5);
-    let pause = s.or("pause", Duration::from_secs(30));
-    Some(Provider {
-        kind: kind?,
-        url: url?.0,
-        audience: audience?,
-        connect_timeout,
-        timeout,
-        concurrency,
+    let default = varco_adapters::Limits::default();
+    let answer: Size = s.or("answer_size", Size(ANSWER_MAX));
+    if answer.0 > ANSWER_MAX {
+        s.fault_at("answer_size", "expected at most `1MiB`");
+    }
+    let provider = Provider {
+        kind: ProviderKind::Rest,
+        url: String::new(),
+        audience: String::new(),
+        timeout: s.or("timeout", default.timeout),
+        concurrent: s.or("concurrent", default.concurrent),
+        queued: s.or("queued", default.queued),
         answer_bytes: answer.0,
-        failures,
-        pause,
-    })
+        failures: s.or("failures", default.breaker.failures),
+        pause: s.or("pause", default.breaker.pause),
+        longest_pause: s.or("longest_pause", default.breaker.longest_pause),
+    };
+    if provider.longest_pause < provider.pause {
+        s.fault_at("longest_pause", "expected at least as long as `pause`");
+    }
+    Some(Provider { kind: kind?, url: url?.0, audience: audience?, ..provider })
+}
+
+/// A password as it stands in the query of an address (RFC 3986 section 2.1).
+pub fn percent_encoded(text: &str) -> Zeroizing<String> {
+    let mut out = Zeroizing::new(String::with_capacity(text.len().saturating_mul(3)));
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
 }
 
 fn log(mut s: Section<'_, '_>) -> telemetry::Settings {

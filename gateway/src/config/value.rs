@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 use varco_core::hash::Sha256;
-
-use super::Algorithm;
+use varco_core::wire::Algorithm;
 
 /// A size in bytes, written `512KiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,8 +145,8 @@ pub fn word<T: Copy>(value: &DeValue<'_>, words: &[(&str, T)]) -> Result<T, Stri
 
 impl FromValue for Algorithm {
     fn read(value: &DeValue<'_>, _: &Path) -> Result<Self, String> {
-        let words =
-            [("ES256", Self::Es256), ("RS256", Self::Rs256), ("PS256", Self::Ps256), ("EdDSA", Self::EdDsa)];
+        let words: Vec<(&str, Self)> =
+            Self::ALL.iter().map(|algorithm| (algorithm.text(), *algorithm)).collect();
         word(value, &words)
     }
 }

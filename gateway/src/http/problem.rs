@@ -8,13 +8,10 @@ use std::time::Duration;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 use varco_core::code::Code;
 
 /// The media type of RFC 9457.
 pub const MEDIA_TYPE: &str = "application/problem+json";
-/// What stands before a code in `type`: `urn:varco:problem:wire.expired`.
-pub const TYPE_PREFIX: &str = "urn:varco:problem:";
 /// What a 503 asks for unless the place that made it knows better.
 pub const RETRY: Duration = Duration::from_secs(5);
 
@@ -25,19 +22,6 @@ pub struct Problem {
     detail: Option<String>,
     instance: Option<String>,
     retry_after: Option<Duration>,
-}
-
-#[derive(Serialize)]
-struct Body<'a> {
-    r#type: String,
-    title: &'a str,
-    status: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    instance: Option<&'a str>,
-    code: &'a str,
-    remedy: &'a str,
 }
 
 impl Problem {
@@ -53,10 +37,10 @@ impl Problem {
         self
     }
 
-    /// Names the occurrence: `urn:uuid:<exchange id>`, so that both sides can find it in their logs.
+    /// Names the occurrence by the exchange's id, so that both sides can find it in their logs.
     #[must_use]
     pub fn instance(mut self, id: &str) -> Self {
-        self.instance = Some(format!("urn:uuid:{id}"));
+        self.instance = Some(id.to_owned());
         self
     }
 
@@ -80,17 +64,12 @@ impl Problem {
 
     /// The body, for a caller that signs its answers itself.
     pub fn body(&self) -> Vec<u8> {
-        let body = Body {
-            r#type: format!("{TYPE_PREFIX}{}", self.code.text()),
-            title: self.code.title(),
-            status: self.code.status(),
-            detail: self.detail.as_deref(),
-            instance: self.instance.as_deref(),
-            code: self.code.text(),
-            remedy: self.code.remedy(),
-        };
-        // Text and numbers only: serialisation cannot fail.
-        serde_json::to_vec(&body).unwrap_or_default()
+        let detail = self.detail.as_deref();
+        let mut members = self.code.problem(detail.unwrap_or_default(), self.instance.as_deref());
+        if detail.is_none() {
+            members.remove("detail");
+        }
+        serde_json::Value::Object(members).to_string().into_bytes()
     }
 }
 
@@ -140,7 +119,7 @@ mod tests {
         assert_eq!(response.headers().get("retry-after"), None);
         let body = response.into_body().collect().await.unwrap().to_bytes();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(body["type"], "urn:varco:problem:wire.expired");
+        assert_eq!(body["type"], "urn:varco:error:wire.expired");
         assert_eq!(body["status"], 400);
         assert_eq!(body["code"], "wire.expired");
         assert_eq!(body["detail"], "the Authorization token expired 12 s ago");

@@ -27,7 +27,7 @@ use super::peers::Place;
 use super::{HEADER_FIELDS, LOCAL_RESETS, PENDING_RESETS, PING_EVERY, PING_TIMEOUT};
 use super::{Peer, Shared, Transport, request};
 use crate::tasks::Tasks;
-use crate::tls::{Channel, VerifyError, identity};
+use crate::tls::{Channel, VerifyError};
 
 /// How long a client certificate that was accepted counts as acceptable while nothing is reloaded: certificates and
 /// revocation lists also end by themselves. A verification costs about 0.1 ms.
@@ -112,7 +112,7 @@ impl Connection {
         // INVARIANT: a listener that demands certificates has no handshake without one.
         let Some(chain) = tls.peer_certificates() else { return Ok(()) };
         let leaf = chain.first().ok_or("no_certificate")?;
-        let identity = identity::read(leaf).map_err(|_| "certificate")?;
+        let identity = varco_jose::certificate::identity(leaf).map_err(|_| "certificate")?;
         let place = self.shared.peers.enter_certified(identity.key).ok_or("per_peer")?;
         let group = tls.negotiated_key_exchange_group().map(|group| group.name());
         let key_exchange = group.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default();

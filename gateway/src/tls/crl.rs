@@ -41,6 +41,7 @@ struct List {
     /// cRLNumber, big-endian without leading zeros: longer is greater.
     number: Vec<u8>,
     revoked: CertRevocationList<'static>,
+    der: CertificateRevocationListDer<'static>,
 }
 
 /// An authority whose certificates we accept, as far as its lists are concerned.
@@ -62,7 +63,7 @@ impl Crls {
         for path in paths.iter().flat_map(|path| files_of(path)) {
             for der in lists_in(&path)? {
                 let (scope, list) =
-                    parse(&der, anchors).map_err(|fault| LoadError::Crl { path: path.clone(), fault })?;
+                    parse(der, anchors).map_err(|fault| LoadError::Crl { path: path.clone(), fault })?;
                 if list.this_update > now {
                     return Err(LoadError::Crl { path, fault: CrlFault::FromTheFuture });
                 }
@@ -93,6 +94,10 @@ impl Crls {
 
     pub(super) fn lists(&self) -> Vec<&CertRevocationList<'static>> {
         self.by_scope.values().map(|list| &list.revoked).collect()
+    }
+
+    pub(super) fn into_ders(self) -> Vec<CertificateRevocationListDer<'static>> {
+        self.by_scope.into_values().map(|list| list.der).collect()
     }
 
     /// The state of every authority and of every other issuer of a list.
@@ -192,16 +197,16 @@ fn lists_in(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, L
     }
 }
 
-fn parse(der: &[u8], anchors: &[Anchor]) -> Result<(Scope, List), CrlFault> {
-    let owned = OwnedCertRevocationList::from_der(der).map_err(|error| {
+fn parse(der: CertificateRevocationListDer<'static>, anchors: &[Anchor]) -> Result<(Scope, List), CrlFault> {
+    let owned = OwnedCertRevocationList::from_der(&der).map_err(|error| {
         if error == webpki::Error::UnsupportedDeltaCrl { CrlFault::Delta } else { CrlFault::NotACrl }
     })?;
-    let (_, crl) = CertificateRevocationList::from_der(der).map_err(|_| CrlFault::NotACrl)?;
+    let (_, crl) = CertificateRevocationList::from_der(&der).map_err(|_| CrlFault::NotACrl)?;
     let subject = crl.issuer().as_raw().to_vec();
     let known: Vec<&Issuer> =
         anchors.iter().map(|anchor| &anchor.issuer).filter(|i| i.subject == subject).collect();
     // A list of an intermediate, whose key we see only in a handshake, is verified there (and every list again).
-    if !known.is_empty() && !known.iter().any(|issuer| is_signed_by(der, &crl, &issuer.key)) {
+    if !known.is_empty() && !known.iter().any(|issuer| is_signed_by(&der, &crl, &issuer.key)) {
         return Err(CrlFault::Signature);
     }
     let part = crl
@@ -217,6 +222,7 @@ fn parse(der: &[u8], anchors: &[Anchor]) -> Result<(Scope, List), CrlFault> {
         next_update: Timestamp::from_seconds(next_update.timestamp()),
         number: crl.crl_number().map(|number| number.to_bytes_be()).unwrap_or_default(),
         revoked: owned.into(),
+        der: der.clone(),
     };
     Ok((Scope { issuer: subject, part }, list))
 }

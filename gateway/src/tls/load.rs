@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
@@ -35,7 +35,7 @@ pub enum LoadError {
     CrlOlder { issuer: String },
     #[error("private key `{path}`: {what}")]
     Key { path: PathBuf, what: &'static str },
-    #[error("no authority of client certificates is configured")]
+    #[error("no authority is configured")]
     NoAuthority,
     #[error("the TLS library refuses the configuration: {0}")]
     Tls(#[from] rustls::Error),
@@ -55,8 +55,7 @@ pub(super) fn provider() -> &'static Arc<CryptoProvider> {
 }
 
 pub(super) fn load(material: &Material, clock: &Clock, generation: u64) -> Result<Loaded, LoadError> {
-    let chain = certificates(&material.certificate)
-        .map_err(|what| what.at(|path, what| LoadError::Certificate { path, what }))?;
+    let chain = certificates(&material.certificate)?;
     let leaf = chain.first().map(|leaf| X509Certificate::from_der(leaf).map(|(_, leaf)| leaf));
     let certificate_until = match leaf {
         Some(Ok(leaf)) => Timestamp::from_seconds(leaf.validity().not_after.timestamp()),
@@ -118,19 +117,21 @@ fn client_verifier(clients: &Clients, now: Timestamp) -> Result<Option<Arc<Clien
         Clients::Anyone => return Ok(None),
         Clients::Certified { authorities, revocations } => (authorities, revocations),
     };
-    let mut anchors = Vec::new();
-    for path in authorities {
-        let ders =
-            certificates(path).map_err(|what| what.at(|path, what| LoadError::Authority { path, what }))?;
-        for der in &ders {
-            anchors.push(anchor(der, now).map_err(|what| LoadError::Authority { path: path.clone(), what })?);
-        }
-    }
-    if anchors.is_empty() {
-        return Err(LoadError::NoAuthority);
-    }
+    let anchors = anchors(authorities, now)?;
     let crls = Crls::read(revocations, &anchors, now)?;
     Ok(Some(Arc::new(ClientVerifier::new(anchors, crls))))
+}
+
+fn anchors(authorities: &[PathBuf], now: Timestamp) -> Result<Vec<Anchor>, LoadError> {
+    let mut anchors = Vec::new();
+    for path in authorities {
+        for der in &certificates(path)? {
+            let anchor =
+                anchor(der, now).map_err(|what| LoadError::Authority { path: path.clone(), what })?;
+            anchors.push(anchor);
+        }
+    }
+    if anchors.is_empty() { Err(LoadError::NoAuthority) } else { Ok(anchors) }
 }
 
 fn anchor(der: &CertificateDer<'_>, now: Timestamp) -> Result<Anchor, &'static str> {
@@ -146,38 +147,37 @@ fn anchor(der: &CertificateDer<'_>, now: Timestamp) -> Result<Anchor, &'static s
     Ok(Anchor { trust, issuer: Issuer::of(&certificate), until })
 }
 
-/// What is wrong with a PEM file.
-enum PemFault {
-    Malformed(PathBuf, &'static str),
-    Unreadable(PathBuf, io::Error),
-}
-
-impl PemFault {
-    fn at(self, malformed: impl FnOnce(PathBuf, &'static str) -> LoadError) -> LoadError {
-        match self {
-            Self::Malformed(path, what) => malformed(path, what),
-            Self::Unreadable(path, source) => LoadError::Unreadable { path, source },
-        }
-    }
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemFault> {
-    let bytes = std::fs::read(path).map_err(|source| PemFault::Unreadable(path.into(), source))?;
+/// The certificates of a PEM file, at least one, in its order.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, LoadError> {
+    let fault = |what| LoadError::Certificate { path: path.into(), what };
+    let bytes = read(path)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match certificates {
-        Ok(certificates) if certificates.is_empty() => {
-            Err(PemFault::Malformed(path.into(), "there is no certificate in it"))
-        }
+        Ok(certificates) if certificates.is_empty() => Err(fault("there is no certificate in it")),
         Ok(certificates) => Ok(certificates),
-        Err(_) => Err(PemFault::Malformed(path.into(), "it is not PEM")),
+        Err(_) => Err(fault("it is not PEM")),
     }
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, LoadError> {
-    let unreadable = |source| LoadError::Unreadable { path: path.into(), source };
-    let bytes = zeroize::Zeroizing::new(std::fs::read(path).map_err(unreadable)?);
+/// The private key of a PEM file.
+pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, LoadError> {
+    let bytes = zeroize::Zeroizing::new(read(path)?);
     PrivateKeyDer::from_pem_slice(&bytes)
         .map_err(|_| LoadError::Key { path: path.into(), what: "there is no PEM private key in it" })
+}
+
+/// The revocation lists that count at `now`: of each issuer and scope the newest in `paths`, checked against the
+/// authorities. For trust that is not a listener's: seals, and the servers we call.
+pub fn revocations(
+    authorities: &[PathBuf],
+    paths: &[PathBuf],
+    now: Timestamp,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, LoadError> {
+    Ok(Crls::read(paths, &anchors(authorities, now)?, now)?.into_ders())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    std::fs::read(path).map_err(|source| LoadError::Unreadable { path: path.into(), source })
 }
 
 /// The shell's clock as rustls wants it.

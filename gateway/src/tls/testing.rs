@@ -11,7 +11,7 @@ use rcgen::{
     RevokedCertParams, SerialNumber,
 };
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore};
 use time::OffsetDateTime;
@@ -86,9 +86,14 @@ fn date(at: Timestamp) -> OffsetDateTime {
 
 impl Authority {
     pub fn new(name: &str) -> Self {
+        Self::until(name, START.plus(3650 * DAY))
+    }
+
+    pub fn until(name: &str, until: Timestamp) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, name);
+        params.not_after = date(until);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
@@ -148,9 +153,13 @@ impl Default for Pki {
 
 impl Pki {
     pub fn new() -> Self {
+        Self::with_authority_until(START.plus(3650 * DAY))
+    }
+
+    pub fn with_authority_until(until: Timestamp) -> Self {
         let pki = Self {
             folder: Folder::new(),
-            authority: Authority::new("Canali di prova"),
+            authority: Authority::until("Canali di prova", until),
             now: Arc::new(AtomicI64::new(START.millis())),
         };
         pki.folder.write("ca.pem", pki.authority.pem());
@@ -231,4 +240,15 @@ impl Pki {
             }
         }
     }
+}
+
+/// A delta list, which rcgen does not make: a complete list whose cRLNumber (2.5.29.20) was renamed to
+/// deltaCRLIndicator (2.5.29.27), which has the same form. Its signature is no longer right; it must not matter.
+pub fn delta(authority: &Authority, at: Timestamp) -> Vec<u8> {
+    let pem = authority.crl(1, at, &[]);
+    let mut der = CertificateRevocationListDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec();
+    let number = [0x06, 0x03, 0x55, 0x1d, 20];
+    let place = der.windows(number.len()).position(|window| window == number).unwrap();
+    der[place + 4] = 27;
+    der
 }

@@ -12,12 +12,22 @@ use crate::tasks::Stop;
 /// Reloads `channel` when one of its files changes (looked at every `every`) or at SIGHUP, until told to stop.
 ///
 /// A refused reload is logged once and tried again when a file changes again: half-written files mend themselves.
-pub async fn watch(channel: Arc<Channel>, every: Duration, mut stop: Stop) {
-    let mut seen = fingerprint(&channel);
+pub async fn watch(channel: Arc<Channel>, every: Duration, stop: Stop) {
+    watch_files(|| channel.files(), every, stop, || reload(&channel)).await;
+}
+
+/// Calls `changed` when one of the files that `list` names changes or vanishes, or at SIGHUP, until told to stop.
+pub async fn watch_files(
+    list: impl Fn() -> Vec<PathBuf>,
+    every: Duration,
+    mut stop: Stop,
+    mut changed: impl FnMut(),
+) {
+    let mut seen = fingerprint(list());
     let mut hangup = match signal(SignalKind::hangup()) {
         Ok(hangup) => hangup,
         Err(error) => {
-            tracing::error!(%error, "cannot listen for SIGHUP, so certificates and revocation lists are not reloaded");
+            tracing::error!(%error, "cannot listen for SIGHUP, so changed files are not reloaded");
             return;
         }
     };
@@ -29,10 +39,10 @@ pub async fn watch(channel: Arc<Channel>, every: Duration, mut stop: Stop) {
             _ = hangup.recv() => true,
             _ = ticks.tick() => false,
         };
-        let found = fingerprint(&channel);
+        let found = fingerprint(list());
         if asked || found != seen {
             seen = found;
-            reload(&channel);
+            changed();
         }
     }
 }
@@ -50,11 +60,11 @@ fn reload(channel: &Channel) {
 }
 
 /// What a look at the files can tell without reading them.
-fn fingerprint(channel: &Channel) -> Vec<(PathBuf, Option<(SystemTime, u64)>)> {
+fn fingerprint(files: Vec<PathBuf>) -> Vec<(PathBuf, Option<(SystemTime, u64)>)> {
     let look = |path: PathBuf| {
         let metadata = std::fs::metadata(&path).ok();
         let seen = metadata.and_then(|metadata| Some((metadata.modified().ok()?, metadata.len())));
         (path, seen)
     };
-    channel.files().into_iter().map(look).collect()
+    files.into_iter().map(look).collect()
 }
