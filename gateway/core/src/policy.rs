@@ -511,3 +511,6 @@ impl Plan {
         self.fields.iter().find(|planned| planned.field == index).map(|planned| planned.ruling)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -110,10 +110,11 @@ fn section(inside: &str, place: &Place) -> Section {
 }
 
 impl Section {
-    /// The first row of a table names its columns. Outer bars are allowed, and so is a rule of dashes under the names.
+    /// The first row of a table names its columns. Rows may stand between outer bars, and a rule of dashes may stand
+    /// under the names.
     fn row(&mut self, line: &str, place: Place, faults: &mut Faults) {
-        let line = line.strip_prefix('|').unwrap_or(line);
-        let line = line.strip_suffix('|').unwrap_or(line);
+        let inner = line.strip_prefix('|').map(|rest| rest.strip_suffix('|').unwrap_or(rest));
+        let line = inner.unwrap_or(line);
         let cells: Vec<Word> = line.split('|').map(|cell| Word::new(cell, &place)).collect();
         let is_rule = |cell: &Word| cell.text.len() > 2 && cell.text.bytes().all(|b| b == b'-' || b == b':');
         if cells.iter().all(is_rule) {

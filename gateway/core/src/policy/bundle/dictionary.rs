@@ -176,9 +176,11 @@ fn list(section: &Section, faults: &mut Faults) -> CodeList {
     for row in &section.rows {
         let Some(code) = section.required_cell(row, "codice", faults) else { continue };
         let group = section.cell(row, "gruppo").map(|word| word.text.clone());
-        if groups.insert(code.text.clone(), group).is_some() {
-            let list = section.kind.place.to_string();
-            faults.add(&code.place, Problem::Duplicate(code.text.clone(), list));
+        for code in code.list() {
+            if groups.insert(code.text.clone(), group.clone()).is_some() {
+                let list = section.kind.place.to_string();
+                faults.add(&code.place, Problem::Duplicate(code.text.clone(), list));
+            }
         }
     }
     if forms.is_empty() && groups.is_empty() {
