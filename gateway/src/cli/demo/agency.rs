@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use varco_core::id::AgencyId;
 
@@ -49,8 +48,6 @@ pub fn run(args: Args) -> ExitCode {
         system.serve(listener, asked_to_stop()).await;
         Ok::<_, std::io::Error>(())
     });
-    // A thread may still wait for standard input: it must not keep the process.
-    runtime.shutdown_background();
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
@@ -58,13 +55,14 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 async fn asked_to_stop() {
-    let closed = async {
-        let mut input = tokio::io::stdin();
-        let mut ignored = [0; 64];
-        while input.read(&mut ignored).await.is_ok_and(|read| read > 0) {}
-    };
+    let (close, closed) = tokio::sync::oneshot::channel();
+    // A thread, because reading standard input cannot be given up; it ends with the process.
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = close.send(());
+    });
     tokio::select! {
-        () = closed => {}
+        _ = closed => {}
         _ = tokio::signal::ctrl_c() => {}
     }
 }

@@ -27,6 +27,7 @@ pub(super) fn registry(all: &Population, home: &Household, person: &Person) -> R
         "odonimo": street,
         "civico": shared.between(1, 180).to_string(),
         "cap": home.comune.cap,
+        "comune": home.comune.istat,
     });
     let members = all.people.get(home.members.clone()).unwrap_or_default();
     let minors = members.iter().filter(|member| member.is_minor()).count();
@@ -34,7 +35,7 @@ pub(super) fn registry(all: &Population, home: &Household, person: &Person) -> R
     let others: Vec<_> = others
         .map(|member| {
             json!({
-                "cf": member.code.expose(),
+                "codice_fiscale": member.code.expose(),
                 "relazione": member.relation,
                 "data_nascita": day(member.birth),
             })
@@ -91,7 +92,7 @@ pub(super) fn economy(all: &Population, home: &Household, person: &Person) -> Re
     let mut record = Record::new();
     let mut put = |field: &str, value: Value| record.insert(field.to_owned(), value);
     put("isee_fascia", band.to_string().into());
-    put("isee_sotto_soglia", json!({ "codice_soglia": "ADI", "si_no": home.isee <= ADI_ISEE }));
+    put("isee_sotto_soglia", json!([{ "codice_soglia": "ADI", "si_no": home.isee <= ADI_ISEE }]));
     put("isee_valore", euro(home.isee));
     put("isee_tipo", if minors { "minorenni" } else { "ordinario" }.into());
     put("isee_protocollo_dsu", format!("INPS-ISEE-2026-{:08}X-00", chance.below(100_000_000)).into());
@@ -115,10 +116,10 @@ pub(super) fn economy(all: &Population, home: &Household, person: &Person) -> Re
     }
     if poor && chance.percent(30) {
         let what = chance.pick(&["utenze", "affitto", "alimentari", "spese_scolastiche"]);
-        put("contributi_straordinari", json!([{ "tipo": what, "data": behind(&mut chance) }]));
+        put("contributi_straordinari", json!([{ "motivo": what, "data": behind(&mut chance) }]));
     }
     let debts = poor && chance.percent(25);
-    put("debiti_morosita", json!({ "presenti": debts }));
+    put("debiti_morosita", json!({ "presente": debts }));
     record
 }
 
@@ -146,7 +147,7 @@ pub(super) fn work(all: &Population, home: &Household, person: &Person) -> Optio
         _ => chance.weigh(&[(20, 3), (80, 4)]),
     };
     let declared = months_ago(months);
-    put("stato_occupazionale", chance.pick(&["2", "3"]).into());
+    put("stato_occupazionale", chance.pick(&["4", "5"]).into());
     put("condizione_occupazionale", "disoccupato".into());
     put("data_did", day(declared));
     put("stato_did", chance.weigh(&[(85, "convalidata"), (10, "inserita"), (5, "sospesa")]).into());
@@ -155,8 +156,8 @@ pub(super) fn work(all: &Population, home: &Household, person: &Person) -> Optio
     put("indice_profiling", format!("0.{:02}", class * 30 - chance.below(25)).into());
     put("percorso_gol", path.to_string().into());
     let areas = ["competenze", "esperienza", "conciliazione", "mobilita"];
-    let areas = areas.map(|area| (area.to_owned(), Value::from(chance.between(1, class + 1).to_string())));
-    put("assessment_dimensioni", Value::Object(areas.into_iter().collect()));
+    let areas = areas.map(|area| json!({ "area": area, "esito": chance.between(1, class + 1).to_string() }));
+    put("assessment_dimensioni", areas.into_iter().collect());
     put("patto_id", pact(person).into());
     put("patto_data_firma", day(months_ago(months.saturating_sub(1))));
     put("patto_stato", chance.weigh(&[(85, "attivo"), (10, "sospeso"), (5, "chiuso")]).into());
@@ -196,7 +197,7 @@ fn benefit(chance: &mut Chance) -> Value {
         "al": day(date(2026, Month::December, 31)),
         "carattere": chance.pick(&["periodico", "occasionale"]),
         "area_utenza": area,
-        "importi": euro(chance.between(2, 40) * 10),
+        "importi": [euro(chance.between(2, 40) * 10)],
     })
 }
 
