@@ -1,1 +1,3 @@
-//! To come.
+//! Drives Varco from outside: what the tests need, and the tests themselves.
+
+pub mod postgres;
