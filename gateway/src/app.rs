@@ -45,7 +45,7 @@ pub struct App {
     pub sources: Sources,
     pub seal: Arc<SealSigner>,
     pub log: LogVerifier,
-    pub limiter: Limiter,
+    pub limiter: Arc<Limiter>,
     /// The exchange listener's, for `GET /status`.
     pub channel: Arc<Channel>,
 }
@@ -65,7 +65,11 @@ impl App {
     }
 
     pub fn new_tokens(&self) -> Result<Jtis, IdFault> {
-        Ok(Jtis { authorization: self.new_token()?, signature: self.new_token()?, evidence: self.new_token()? })
+        Ok(Jtis {
+            authorization: self.new_token()?,
+            signature: self.new_token()?,
+            evidence: self.new_token()?,
+        })
     }
 
     pub fn random<const N: usize>(&self) -> [u8; N] {

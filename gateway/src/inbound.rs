@@ -1,21 +1,19 @@
 //! One request, top to bottom. The only place where the chain of `varco_core::exchange` is walked.
 
-use std::sync::Arc;
-
 use varco_adapters::Context;
 use varco_core::case::Case;
 use varco_core::code::Code;
 use varco_core::consent::Consent;
 use varco_core::exchange::{
     AgencyRecord, Answer, Authorized, AuthorizedExchange, CaseAsk, CaseEventAsk, ConsentAsk, ConsentEventAsk,
-    Incoming, Known, LoggedOutcome, Outcome, Pull, Registered, ReleaseError, SearchAsk, SignError, Stamp, Trust,
-    VerifiedRequest, VerifyError, authorize, verify,
+    Incoming, Known, LoggedOutcome, Outcome, Pull, Registered, ReleaseError, SearchAsk, SignError, Stamp,
+    Trust, VerifiedRequest, VerifyError, authorize, verify,
 };
 use varco_core::id::{CaseId, ConsentId, IdFault};
 use varco_store::submission::{AppendError, ClaimError};
 
 use crate::app::App;
-use crate::limits::Exceeded;
+use crate::limits::LimitError;
 use crate::registers::{self, Unreadable};
 
 /// What a verified request is for. Identifiers come from the path; persons only ever come from the body.
@@ -55,7 +53,7 @@ pub enum Unanswered {
     #[error("the exchange could not be claimed: {0}")]
     Claim(#[from] ClaimError),
     #[error(transparent)]
-    Exceeded(#[from] Exceeded),
+    Exceeded(#[from] LimitError),
     #[error("the log's receipt does not open the outcome: {0}")]
     Release(#[from] ReleaseError),
     #[error(transparent)]
@@ -71,7 +69,7 @@ impl Unanswered {
         match self {
             Self::Append(error) => error.code(),
             Self::Claim(error) => error.code(),
-            Self::Exceeded(_) => Code::LimitExceeded,
+            Self::Exceeded(exceeded) => exceeded.code(),
             Self::Release(_) => Code::LogUnavailable,
             Self::Sign(_) | Self::Token(_) => Code::Internal,
             Self::Verify(error) => error.code(),
@@ -83,7 +81,7 @@ impl Unanswered {
 pub async fn answer(app: &App, call: Call, incoming: Incoming) -> Result<Answer, Unanswered> {
     // Up to the claim we do not know who asks, or whether they asked before; what fails goes to the security log.
     let request = identify(app, incoming)?;
-    app.limiter.check_operator(&request.sender().agency, &request.sender().operator)?;
+    app.limiter.operator(&request.sender().agency, &request.sender().operator)?;
     app.store.claim(registers::claim(&request, app.salts())).await?;
     // From here on nothing returns early: a known sender gets an outcome, and it is logged.
     let outcome = decide(app, call, request).await;
@@ -138,7 +136,9 @@ async fn pull(app: &App, request: VerifiedRequest) -> Done {
 }
 
 async fn fetch(app: &App, exchange: AuthorizedExchange) -> Outcome {
-    let Ok(jtis) = app.new_tokens() else { return exchange.fail(Code::Internal, "no token identifier could be made") };
+    let Ok(jtis) = app.new_tokens() else {
+        return exchange.fail(Code::Internal, "no token identifier could be made");
+    };
     let in_force = app.in_force.load_full();
     let now = app.clock.clone();
     let context = Context { registry: &in_force.registry, clock: &move || now() };
@@ -212,7 +212,10 @@ fn with_rules(app: &App, act: impl FnOnce(&Registered<'_>) -> Outcome) -> Outcom
 }
 
 /// What was read, or the request's end: registers that cannot be read are a failure, and it is logged.
-fn known<T>(request: VerifiedRequest, read: Result<T, Unreadable>) -> Result<(VerifiedRequest, T), Box<Outcome>> {
+fn known<T>(
+    request: VerifiedRequest,
+    read: Result<T, Unreadable>,
+) -> Result<(VerifiedRequest, T), Box<Outcome>> {
     match read {
         Ok(read) => Ok((request, read)),
         Err(unreadable) => {

@@ -64,8 +64,12 @@ pub fn sources(
 fn limits(provider: &Provider) -> Limits {
     Limits {
         timeout: provider.timeout,
-        concurrent: provider.concurrency,
-        breaker: breaker::Rules { failures: provider.failures, pause: provider.pause, ..breaker::Rules::default() },
+        concurrent: provider.concurrent,
+        breaker: breaker::Rules {
+            failures: provider.failures,
+            pause: provider.pause,
+            ..breaker::Rules::default()
+        },
         ..Limits::default()
     }
 }

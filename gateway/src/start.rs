@@ -22,15 +22,18 @@ use varco_core::registry::Registry;
 use varco_core::subject::SubjectKeys;
 use varco_core::wire::Rules;
 use varco_jose::{Ed25519NoteKey, Ed25519NoteVerifier, SealSigner, SealTrust};
+use varco_store::recover::OpenError;
+use varco_store::status::Health;
 use varco_store::store::{self, MissingAnchor, Store};
 use varco_store::submission::{Artifact, ArtifactKind, Submission};
 
-use crate::app::{App, Clock, Entropy, InForce};
+use crate::app::{App, Clock, Entropy};
 use crate::config::{Config, Database};
 use crate::genesis::{self, Ceremony};
-use crate::limits::Limiter;
+use crate::limits::{self, Limiter};
 use crate::server::{self, Server, Transport};
 use crate::tasks::{Tasks, Unfinished};
+use crate::telemetry::metrics::LogHealth;
 use crate::tls::{self, Channel};
 use crate::{http, telemetry};
 
@@ -56,7 +59,7 @@ pub enum StartError {
     #[error("provider `{0}`: {1}")]
     Provider(String, String),
     #[error("the log cannot be opened: {0}")]
-    Store(#[from] store::OpenError),
+    Store(#[from] OpenError),
     #[error("the log cannot be read or written: {0}")]
     Log(String),
     #[error(transparent)]
@@ -107,7 +110,7 @@ pub async fn start(config: Config, clock: Clock, entropy: Entropy) -> Result<Run
         sources,
         seal: parts.seal,
         log: parts.log,
-        limiter: Limiter::new(config.rates),
+        limiter: Arc::new(Limiter::new(&config.rates)),
         channel: channel.clone(),
         clock,
     });
@@ -118,10 +121,11 @@ async fn listen(app: Arc<App>, channel: Arc<Channel>, config: &Config) -> Result
     let tasks = Tasks::new();
     tasks.spawn("channel-watch", tls::watch(channel.clone(), config.reload_every, tasks.stop()));
     tasks.spawn("trust-watch", crate::outbound::watch(app.clone(), config.clone(), tasks.stop()));
-    tasks.spawn("limits", app.limiter.clone().tidy(tasks.stop()));
+    tasks.spawn("limits", limits::keep_tidy(app.limiter.clone(), tasks.stop()));
     let exchange = Open { tasks: &tasks, config };
     let (hosts, address) = (&config.listen.exchange.hosts, config.listen.exchange.address);
-    let address = exchange.on(address, hosts, Transport::Tls(channel), http::exchange::routes(app.clone())).await?;
+    let address =
+        exchange.on(address, hosts, Transport::Tls(channel), http::exchange::routes(app.clone())).await?;
     let log = match &config.listen.log {
         Some(listener) => {
             let material = tls::Material { clients: tls::Clients::Anyone, ..config.tls.clone() };
@@ -134,12 +138,26 @@ async fn listen(app: Arc<App>, channel: Arc<Channel>, config: &Config) -> Result
     };
     let metrics = match config.listen.metrics {
         Some(address) => {
-            let routes = telemetry::routes(app.clone());
-            Some(exchange.on(address, &[], Transport::Loopback, routes).await?)
+            let metrics = telemetry::metrics::start().map_err(|error| StartError::Log(error.to_string()))?;
+            tasks.spawn("metrics", metrics.clone().keep(sample(app.clone()), tasks.stop()));
+            Some(exchange.on(address, &[], Transport::Loopback, metrics.router()).await?)
         }
         None => None,
     };
     Ok(Running { app, exchange: address, log, metrics, tasks, shutdown: config.limits.shutdown })
+}
+
+/// What metrics must be asked for rather than counted.
+fn sample(app: Arc<App>) -> impl Fn() {
+    move || {
+        let log = app.store.status();
+        let health = match log.health {
+            Health::Healthy => LogHealth::Healthy,
+            Health::Closed(_) | Health::Slow(_) => LogHealth::Unavailable,
+        };
+        telemetry::metrics::log_state(log.head.size, log.queue, health);
+        telemetry::metrics::channel("exchange", &app.channel.status());
+    }
 }
 
 /// What opening a listener takes besides its address.
@@ -156,10 +174,15 @@ impl Open<'_> {
         transport: Transport,
         router: Router,
     ) -> Result<SocketAddr, StartError> {
-        let listener = TcpListener::bind(address).await.map_err(|error| StartError::Listen(address, error))?;
+        let listener =
+            TcpListener::bind(address).await.map_err(|error| StartError::Listen(address, error))?;
         let bound = listener.local_addr().map_err(|error| StartError::Listen(address, error))?;
-        let server =
-            Server { transport, router, hosts: http::hygiene::Hosts::new(hosts), limits: self.config.limits };
+        let server = Server {
+            transport,
+            router,
+            hosts: http::hygiene::Hosts::new(hosts.iter().cloned()),
+            limits: self.config.limits,
+        };
         self.tasks.spawn("listener", {
             let stop = self.tasks.stop();
             async move {
@@ -195,10 +218,30 @@ fn policy(config: &Config, ceremony: &Ceremony) -> Result<Policy, StartError> {
     Ok(policy)
 }
 
-/// A bundle's files, as paths relative to its folder with `/` between, and bytes.
+/// A bundle's files: paths relative to its folder with `/` between, and bytes. Policy cases, texts for people and hidden
+/// files are no part of the policy.
 pub fn bundle(folder: &Path) -> Result<Vec<(String, Vec<u8>)>, StartError> {
-    crate::cli::policy::read_bundle(folder)
-        .map_err(|what| StartError::File { path: folder.to_owned(), what: what.to_string() })
+    let mut files = Vec::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(inner) = folders.pop() {
+        let path = folder.join(&inner);
+        for entry in std::fs::read_dir(&path).map_err(fault(&path))? {
+            let entry = entry.map_err(fault(&path))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let here = inner.join(&name);
+            let kind = entry.file_type().map_err(fault(&path))?;
+            if name.starts_with('.') || name == "cases" || name.ends_with(".md") {
+                continue;
+            }
+            if kind.is_dir() {
+                folders.push(here);
+            } else if kind.is_file() {
+                files.push((here.to_string_lossy().replace('\\', "/"), read(&entry.path())?));
+            }
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
 }
 
 /// What is read from files once.
@@ -231,7 +274,7 @@ impl Parts {
             seals: Arc::new(ArcSwap::from_pointee(crate::outbound::seal_trust(&config.seal)?)),
             keys,
             log_key: Arc::new(log_key),
-            log: LogVerifier::new(&origin, verifiers.clone()),
+            log: LogVerifier::new(origin.clone(), verifiers.clone()),
             log_verifiers: verifiers,
             origin,
         })
@@ -256,7 +299,7 @@ async fn open_store(config: &Config, parts: &Parts, clock: Clock) -> Result<Stor
         Database::Postgres { url, password: None } => url.clone(),
         Database::Postgres { url, password: Some(path) } => {
             let password = String::from_utf8(read(path)?).map_err(fault(path))?;
-            store::with_password(url, password.trim()).map_err(fault(path))?
+            with_password(url, password.trim())
         }
     };
     let options = store::Options {
@@ -271,6 +314,15 @@ async fn open_store(config: &Config, parts: &Parts, clock: Clock) -> Result<Stor
         limits: store::Limits::default(),
     };
     Ok(Store::open(options).await?)
+}
+
+/// The address with a password after the user's name, encoded as RFC 3986 section 2.1 says.
+fn with_password(url: &str, password: &str) -> String {
+    let encoded: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    match url.split_once('@') {
+        Some((user, rest)) => format!("{user}:{encoded}@{rest}"),
+        None => url.to_owned(),
+    }
 }
 
 /// What the log begins with.

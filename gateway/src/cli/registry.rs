@@ -86,7 +86,12 @@ fn check(document: &Path) -> Result<String, Failure> {
     let registry: Registry = json::parse_as(&bytes).map_err(|fault| Failure::No(fault.to_string()))?;
     let faults = registry.faults();
     if faults.is_empty() {
-        return Ok(format!("version {}, {} agencies, SHA-256 {}", registry.version, registry.agencies.len(), Sha256::of(&bytes)));
+        return Ok(format!(
+            "version {}, {} agencies, SHA-256 {}",
+            registry.version,
+            registry.agencies.len(),
+            Sha256::of(&bytes)
+        ));
     }
     Err(Failure::No(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
 }
@@ -104,8 +109,10 @@ fn propose(document: &Path, statements: &[(OfficerId, PathBuf)]) -> Result<Strin
     let statements = statements.iter().map(|(officer, path)| {
         Ok(OfficerStatement { officer: officer.clone(), jws: text(path)?.trim().to_owned() })
     });
-    let proposal =
-        RegistryProposal { document: text(document)?, statements: statements.collect::<Result<_, Failure>>()? };
+    let proposal = RegistryProposal {
+        document: text(document)?,
+        statements: statements.collect::<Result<_, Failure>>()?,
+    };
     Ok(json::canonical_of(&proposal))
 }
 

@@ -48,7 +48,8 @@ pub async fn apply_registry(State(app): State<Arc<App>>, sent: Received) -> Resp
     submission.artifacts.push(Artifact { kind: ArtifactKind::Registry, bytes });
     match app.store.append(submission).await {
         Ok(committed) => {
-            let answer = json!({ "version": next.version, "sha256": sha256, "receipt": committed.receipt.to_text() });
+            let answer =
+                json!({ "version": next.version, "sha256": sha256, "receipt": committed.receipt.to_text() });
             tracing::info!(version = next.version, "a new registry version is in force");
             app.in_force.store(Arc::new(InForce { registry: next, sha256 }));
             Json(answer).into_response()

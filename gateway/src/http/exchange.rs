@@ -1,18 +1,17 @@
 //! The routes of the exchange listener. Whatever concerns a person leads into `inbound::answer` and nowhere else.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Path, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use varco_core::code::Code;
 use varco_core::exchange::{Answer, Incoming};
-use varco_core::registry::Identity;
+use varco_core::registry::{Identity, Side};
 use varco_core::wire::Message;
 
 use super::problem::Problem;
@@ -20,7 +19,7 @@ use super::{admin, receipt, status};
 use crate::app::App;
 use crate::inbound::{self, Call, Unanswered};
 use crate::server::Peer;
-use crate::telemetry;
+use crate::telemetry::{Trace, metrics, observe};
 
 /// The base of the API. The number changes only when something an agency relies on does; the old one then goes on
 /// for at least twelve months (docs/versioning.md).
@@ -29,27 +28,38 @@ pub const BASE: &str = "/rest/varco/v1";
 pub fn routes(app: Arc<App>) -> Router {
     let api = Router::new()
         .route("/pulls", post(async |app: Shared, sent: Received| sent.carry(app, Ok(Call::Pull)).await))
-        .route("/consents", post(async |app: Shared, sent: Received| sent.carry(app, Ok(Call::OpenConsent)).await))
+        .route(
+            "/consents",
+            post(async |app: Shared, sent: Received| sent.carry(app, Ok(Call::OpenConsent)).await),
+        )
         .route(
             "/consents/search",
             post(async |app: Shared, sent: Received| sent.carry(app, Ok(Call::SearchConsents)).await),
         )
         .route(
             "/consents/{id}",
-            get(async |app: Shared, id: Named, sent: Received| sent.carry(app, id.parse().map(Call::ReadConsent)).await),
+            get(async |app: Shared, id: Named, sent: Received| {
+                sent.carry(app, id.parse().map(Call::ReadConsent)).await
+            }),
         )
         .route(
             "/consents/{id}/events",
-            post(async |app: Shared, id: Named, sent: Received| sent.carry(app, id.parse().map(Call::ConsentEvent)).await),
+            post(async |app: Shared, id: Named, sent: Received| {
+                sent.carry(app, id.parse().map(Call::ConsentEvent)).await
+            }),
         )
         .route("/cases", post(async |app: Shared, sent: Received| sent.carry(app, Ok(Call::OpenCase)).await))
         .route(
             "/cases/{id}",
-            get(async |app: Shared, id: Named, sent: Received| sent.carry(app, id.parse().map(Call::ReadCase)).await),
+            get(async |app: Shared, id: Named, sent: Received| {
+                sent.carry(app, id.parse().map(Call::ReadCase)).await
+            }),
         )
         .route(
             "/cases/{id}/events",
-            post(async |app: Shared, id: Named, sent: Received| sent.carry(app, id.parse().map(Call::CaseEvent)).await),
+            post(async |app: Shared, id: Named, sent: Received| {
+                sent.carry(app, id.parse().map(Call::CaseEvent)).await
+            }),
         )
         .route("/exchanges/{id}/receipt", get(receipt::receipt))
         .route("/registry", get(admin::registry).post(admin::apply_registry))
@@ -57,6 +67,7 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/openapi.yaml", get(status::openapi));
     Router::new()
         .nest(BASE, api)
+        .layer(axum::middleware::from_fn(observe))
         .fallback(async || Problem::new(Code::HttpNotFound))
         .method_not_allowed_fallback(async || Problem::new(Code::HttpMethod))
         .with_state(app)
@@ -71,15 +82,18 @@ impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Named {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut axum::http::request::Parts, state: &S) -> Result<Self, Problem> {
-        let Path(text) =
-            Path::<String>::from_request_parts(parts, state).await.map_err(|_| Problem::new(Code::HttpNotFound))?;
+        let Path(text) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::new(Code::HttpNotFound))?;
         Ok(Self(text))
     }
 }
 
 impl Named {
     fn parse<T: std::str::FromStr>(&self) -> Result<T, Problem> {
-        self.0.parse().map_err(|_| Problem::new(Code::HttpNotFound).detail("the path names no such identifier"))
+        self.0
+            .parse()
+            .map_err(|_| Problem::new(Code::HttpNotFound).detail("the path names no such identifier"))
     }
 }
 
@@ -94,14 +108,16 @@ impl<S: Send + Sync> FromRequest<S> for Received {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let peer = request.extensions().get::<Arc<Peer>>().cloned().ok_or_else(|| Problem::new(Code::Internal))?;
+        let peer =
+            request.extensions().get::<Arc<Peer>>().cloned().ok_or_else(|| Problem::new(Code::Internal))?;
         let method = request.method().clone();
         let mut headers = Vec::with_capacity(request.headers().len());
         for (name, value) in request.headers() {
             // Header values are ASCII wherever we look at them; one that is not cannot match anything signed.
             headers.push((name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
         }
-        let body = Bytes::from_request(request, state).await.map_err(|_| Problem::new(Code::HttpBadRequest))?;
+        let body =
+            Bytes::from_request(request, state).await.map_err(|_| Problem::new(Code::HttpBadRequest))?;
         Ok(Self { channel: peer.identity.clone(), method, message: Message { headers, body: body.to_vec() } })
     }
 }
@@ -120,30 +136,43 @@ impl Received {
         if self.method == Method::POST && !self.is_json() {
             return Problem::new(Code::HttpUnsupportedMedia).into_response();
         }
-        let started = Instant::now();
-        let exchange = app.new_exchange(app.clock.now());
+        let now = app.now();
+        let carrier =
+            app.in_force.load().registry.recognise(&self.channel, Side::Channel, now).map(|a| a.id.clone());
+        let Some(carrier) = carrier else {
+            return Problem::new(Code::WireUnknownSender).into_response();
+        };
+        let allowance = match app.limiter.agency(&carrier) {
+            Ok(allowance) => allowance,
+            Err(exceeded) => return exceeded.problem().into_response(),
+        };
+        let exchange = app.new_exchange(now);
         let incoming = Incoming { message: self.message, channel: self.channel, exchange: exchange.clone() };
         let name = call.name();
-        let answered = inbound::answer(&app, call, incoming).await;
-        match answered {
-            Ok(answer) => {
-                telemetry::answered(name, &answer, started.elapsed());
-                response(answer)
-            }
+        let mut response = match inbound::answer(&app, call, incoming).await {
+            Ok(answer) => response(answer),
             Err(unanswered) => {
-                telemetry::unanswered(name, &unanswered, &exchange);
+                let code = unanswered.code();
+                tracing::warn!(target: "varco::security", agency = %carrier, exchange = %exchange, call = name,
+                    code = code.text(), cause = %unanswered, "a request got no signed answer");
                 problem(&unanswered).instance(exchange.as_str()).into_response()
             }
-        }
+        };
+        allowance.write(response.headers_mut());
+        response.extensions_mut().insert(Trace { consumer: Some(carrier), exchange: Some(exchange) });
+        response
     }
 
     fn is_json(&self) -> bool {
-        let media = |value: &str| value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json");
+        let media = |value: &str| {
+            value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+        };
         self.message.values("content-type").any(media)
     }
 }
 
 fn response(answer: Answer) -> Response {
+    metrics::exchange(answer.outcome);
     let mut response = Response::new(Body::from(answer.body));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
@@ -154,7 +183,9 @@ fn response(answer: Answer) -> Response {
         }
     }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    debug_assert!(headers.contains_key(CONTENT_TYPE));
+    if let Some(code) = answer.code {
+        response.extensions_mut().insert(code);
+    }
     response
 }
 
@@ -162,9 +193,12 @@ fn response(answer: Answer) -> Response {
 fn problem(unanswered: &Unanswered) -> Problem {
     let problem = Problem::new(unanswered.code());
     match unanswered {
+        Unanswered::Exceeded(exceeded) => exceeded.problem(),
         Unanswered::Verify(error) => problem.detail(error.to_string()),
-        Unanswered::Claim(_) | Unanswered::Append(_) | Unanswered::Release(_) | Unanswered::Sign(_) | Unanswered::Token => {
-            problem
-        }
+        Unanswered::Append(_)
+        | Unanswered::Claim(_)
+        | Unanswered::Release(_)
+        | Unanswered::Sign(_)
+        | Unanswered::Token(_) => problem,
     }
 }

@@ -29,7 +29,8 @@ pub fn routes(app: Arc<App>) -> Router {
 /// The newest checkpoint this replica has signed, as a signed note.
 async fn checkpoint(State(app): State<Arc<App>>) -> Response {
     let signed = app.store.checkpoint();
-    ([(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-cache")], signed.note).into_response()
+    ([(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-cache")], signed.note.to_string())
+        .into_response()
 }
 
 /// `/log/tile/<L>/<N>[.p/<W>]`

@@ -21,7 +21,7 @@ pub async fn receipt(
 ) -> Response {
     let Ok(id) = id.parse::<ExchangeId>() else { return Problem::new(Code::HttpNotFound).into_response() };
     let in_force = app.in_force.load();
-    let agency = in_force.registry.recognise(&peer.identity, Side::Channel, app.clock.now());
+    let agency = in_force.registry.recognise(&peer.identity, Side::Channel, app.now());
     let found = match app.store.receipt(&id).await {
         Ok(found) => found,
         Err(error) => {
@@ -31,7 +31,8 @@ pub async fn receipt(
     };
     let party = found.filter(|receipt| {
         let content = receipt.leaf.content();
-        agency.is_some_and(|agency| [&content.consumer, &content.provider].contains(&&Some(agency.id.clone())))
+        agency
+            .is_some_and(|agency| [&content.consumer, &content.provider].contains(&&Some(agency.id.clone())))
     });
     match party {
         Some(receipt) => ([(CONTENT_TYPE, "text/plain; charset=utf-8")], receipt.to_text()).into_response(),

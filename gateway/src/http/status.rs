@@ -65,8 +65,8 @@ pub async fn status(State(app): State<Arc<App>>) -> Response {
 fn provider(status: &varco_adapters::Status) -> Value {
     let circuit = match status.circuit {
         Circuit::Closed => "closed",
-        Circuit::HalfOpen => "half-open",
         Circuit::Open => "open",
+        Circuit::Probing => "probing",
     };
     json!({ "agency": status.agency, "circuit": circuit, "busy": status.busy })
 }

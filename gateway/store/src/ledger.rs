@@ -309,8 +309,10 @@ impl Ledger {
         news.sort_unstable_by_key(|(token, _)| *token);
         news.dedup_by_key(|(token, _)| *token);
         let new = statements::remember(&mut self.link, &news).await?;
-        let fresh = |tokens: &Vec<Sha256>| !tokens.is_empty() && tokens.iter().all(|token| new.contains(token));
-        let results: Vec<bool> = tokens.iter().zip(&first).map(|(tokens, first)| *first && fresh(tokens)).collect();
+        let fresh =
+            |tokens: &Vec<Sha256>| !tokens.is_empty() && tokens.iter().all(|token| new.contains(token));
+        let results: Vec<bool> =
+            tokens.iter().zip(&first).map(|(tokens, first)| *first && fresh(tokens)).collect();
         let winners: Vec<&Claim> =
             claims.iter().zip(&results).filter(|(_, won)| **won).map(|(claim, _)| *claim).collect();
         statements::open_claims(&mut self.link, &self.names.replica, now, &winners).await?;

@@ -195,8 +195,7 @@ impl Reader {
     pub async fn rules(&self) -> Result<Vec<Leaf>, ReadError> {
         const RULES: &str =
             "SELECT leaf FROM log_entry WHERE kind IN ('open', 'policy', 'registry') ORDER BY idx";
-        let leaves: Vec<String> =
-            on!(&*self.pools, pool => sqlx::query_scalar(RULES).fetch_all(pool).await?);
+        let leaves: Vec<String> = on!(&*self.pools, pool => sqlx::query_scalar(RULES).fetch_all(pool).await?);
         leaves.iter().map(|leaf| Ok(Leaf::parse(leaf.as_bytes())?)).collect()
     }
 

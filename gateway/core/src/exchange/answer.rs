@@ -25,6 +25,8 @@ pub struct Stamp<'a> {
 pub struct Answer {
     pub exchange: ExchangeId,
     pub status: u16,
+    /// `disclosed`, `denied`, `failed` or `registered`: for counting.
+    pub outcome: &'static str,
     /// `None` for an answer that is no error.
     pub code: Option<Code>,
     pub headers: Vec<(String, String)>,
@@ -45,6 +47,12 @@ impl LoggedOutcome {
             End::Deny(refused) => Some(refused.code),
             End::Fail { code, .. } => Some(*code),
             End::Disclose(_) | End::Register { .. } => None,
+        };
+        let outcome = match &self.outcome.end {
+            End::Deny(_) => "denied",
+            End::Disclose(_) => "disclosed",
+            End::Fail { .. } => "failed",
+            End::Register { .. } => "registered",
         };
         let (status, body) = match self.outcome.end {
             End::Deny(refused) => refusal(&account, refused, &receipt),
@@ -68,7 +76,7 @@ impl LoggedOutcome {
             request_digest: account.request.digest,
         };
         let headers = wire::sign_response(&body, &claims, stamp.seal, stamp.now, &stamp.token)?;
-        Ok(Answer { exchange: account.request.exchange, status, code, headers, body })
+        Ok(Answer { exchange: account.request.exchange, status, outcome, code, headers, body })
     }
 }
 
@@ -91,7 +99,8 @@ fn disclosure(
     receipt: &Value,
     stamp: &Stamp<'_>,
 ) -> Result<String, SignError> {
-    let policy = account.policy.as_ref().map(|policy| json!({ "version": policy.version, "sha256": policy.sha256 }));
+    let policy =
+        account.policy.as_ref().map(|policy| json!({ "version": policy.version, "sha256": policy.sha256 }));
     let policy = json::canonical(&policy.unwrap_or_default());
     let exchange = json::canonical(&json!(account.request.exchange));
     let claims = json::object(&[

@@ -66,7 +66,8 @@ pub fn authorize(request: VerifiedRequest, pull: Pull, known: &Known<'_>) -> Aut
     account.purpose = Some(pull.purpose.clone());
     account.record_type = Some(pull.record_type.clone());
     account.case.clone_from(&pull.case);
-    account.policy = Some(PolicyStamp { version: known.policy.version().to_owned(), sha256: known.policy.sha256() });
+    account.policy =
+        Some(PolicyStamp { version: known.policy.version().to_owned(), sha256: known.policy.sha256() });
     if pull.subject.codice_fiscale.is_synthetic() != (known.registry.deployment == Deployment::Test) {
         return deny(account, Code::SubjectWrongWorld, wrong_world(known.registry.deployment));
     }
@@ -76,7 +77,12 @@ pub fn authorize(request: VerifiedRequest, pull: Pull, known: &Known<'_>) -> Aut
     let Some(provider) = provider else {
         return deny(account, Code::ExchangeNotAllowed, "there is no such provider to ask");
     };
-    let facts = facts(&account.request, &pull, known, Party { agency: provider.id.clone(), kind: provider.kind, office: None });
+    let facts = facts(
+        &account.request,
+        &pull,
+        known,
+        Party { agency: provider.id.clone(), kind: provider.kind, office: None },
+    );
     account.decision = decision(now, &pull, &facts);
     let question = Question {
         record_type: &pull.record_type,
@@ -184,7 +190,11 @@ impl AuthorizedExchange {
     /// Who asks, for the provider's own evidence.
     pub fn evidence(&self) -> Evidence {
         let sender = &self.account.request.sender;
-        Evidence { operator: sender.operator.clone(), location: sender.location.clone(), loa: sender.assurance }
+        Evidence {
+            operator: sender.operator.clone(),
+            location: sender.location.clone(),
+            loa: sender.assurance,
+        }
     }
 
     /// The fields to ask the provider for: those that may be released, and the control fields of the record type.
@@ -209,7 +219,9 @@ impl AuthorizedExchange {
             is_subject: &|text| text.parse::<CodiceFiscale>().is_ok_and(|person| person == *subject),
             is_in_case: &|text| {
                 let person = text.parse::<CodiceFiscale>();
-                person.is_ok_and(|person| keys.all(&person).iter().any(|pseudonym| household.contains(pseudonym)))
+                person.is_ok_and(|person| {
+                    keys.all(&person).iter().any(|pseudonym| household.contains(pseudonym))
+                })
             },
         };
         let reduced = reduce::reduce(&plan, record.values, &context);

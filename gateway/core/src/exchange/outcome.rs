@@ -149,7 +149,8 @@ impl Outcome {
             End::Register { changes, .. } => (Vec::new(), std::mem::take(changes)),
             End::Deny(_) | End::Fail { .. } => (Vec::new(), Vec::new()),
         };
-        let guard = (!epochs.is_empty()).then(|| Guarded { epochs, fallback: self.overtaken(&draft, &salts) });
+        let guard =
+            (!epochs.is_empty()).then(|| Guarded { epochs, fallback: self.overtaken(&draft, &salts) });
         let pending = Pending {
             expected: (draft.kind, draft.slots.commitments()),
             fallback: guard.as_ref().map(|guard| (guard.fallback.kind, guard.fallback.slots.commitments())),
@@ -250,7 +251,8 @@ impl VerifiedRequest {
         let [for_decision, for_operator] = salts;
         let mut draft = Draft::new(Kind::Interrupted, self.exchange.clone());
         draft.consumer = Some(self.sender.agency.clone());
-        draft.slots.decision = Some(Slot::new(for_decision, &json!({ "at": self.at, "request": self.digest })));
+        draft.slots.decision =
+            Some(Slot::new(for_decision, &json!({ "at": self.at, "request": self.digest })));
         draft.slots.operator = Some(Slot::new(for_operator, &operator_body(self)));
         draft
     }
@@ -259,7 +261,8 @@ impl VerifiedRequest {
 impl Pending {
     /// The ledger refused because another change came first: that is this request's outcome.
     pub fn conflict(self) -> Outcome {
-        let code = if self.outcome.kind() == Kind::Consent { Code::ConsentConflict } else { Code::CaseConflict };
+        let code =
+            if self.outcome.kind() == Kind::Consent { Code::ConsentConflict } else { Code::CaseConflict };
         let detail = "another change was recorded while this one was under way".to_owned();
         Outcome { account: self.outcome.account, end: End::Fail { code, detail } }
     }

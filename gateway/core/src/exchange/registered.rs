@@ -114,7 +114,12 @@ struct Refusal(Code, String);
 
 impl Registered<'_> {
     /// `POST /consents`. `replaced` is the record that `supersedes` names, if it was found.
-    pub fn open_consent(&self, request: VerifiedRequest, ask: ConsentAsk, replaced: Option<Consent>) -> Outcome {
+    pub fn open_consent(
+        &self,
+        request: VerifiedRequest,
+        ask: ConsentAsk,
+        replaced: Option<Consent>,
+    ) -> Outcome {
         settle(request, |request| {
             let subject = self.subject(&ask.subject)?;
             self.check_recipients(&ask.scope)?;
@@ -155,7 +160,12 @@ impl Registered<'_> {
 
     /// `POST /consents/{id}/events`. Narrowing is open to every party of the agreement, as the person's own right at any
     /// access point; widening only to the agency that collected the record.
-    pub fn record_consent(&self, request: VerifiedRequest, ask: ConsentEventAsk, consent: Option<Consent>) -> Outcome {
+    pub fn record_consent(
+        &self,
+        request: VerifiedRequest,
+        ask: ConsentEventAsk,
+        consent: Option<Consent>,
+    ) -> Outcome {
         settle(request, |request| {
             let consent = consent.ok_or_else(|| Refusal::unknown(Code::ConsentUnknown))?;
             let widens = matches!(ask.state, consent::State::Given | consent::State::Renewed);
@@ -179,13 +189,25 @@ impl Registered<'_> {
     }
 
     /// `POST /consents/search`: the person's records that the asking agency may know.
-    pub fn search_consents(&self, request: VerifiedRequest, ask: &SubjectName, consents: &[Consent]) -> Outcome {
+    pub fn search_consents(
+        &self,
+        request: VerifiedRequest,
+        ask: &SubjectName,
+        consents: &[Consent],
+    ) -> Outcome {
         settle(request, |request| {
             let subject = self.subject(ask)?;
             let known = consents.iter().filter(|consent| consent.is_known_to(&request.sender.agency));
             let items: Vec<Value> = known.map(|consent| consent_view(consent, request.at)).collect();
             let body = Map::from_iter([("items".to_owned(), Value::Array(items))]);
-            Ok(Done { subject: Some(subject), case: None, kind: Kind::Read, changes: Vec::new(), status: 200, body })
+            Ok(Done {
+                subject: Some(subject),
+                case: None,
+                kind: Kind::Read,
+                changes: Vec::new(),
+                status: 200,
+                body,
+            })
         })
     }
 
@@ -197,7 +219,11 @@ impl Registered<'_> {
                 let detail = "cases are opened by a Comune, an employment centre or a health authority";
                 return Err(Refusal(Code::ExchangeNotAllowed, detail.into()));
             }
-            let subjects = ask.subjects.iter().map(|subject| self.subject(subject)).collect::<Result<BTreeSet<_>, _>>()?;
+            let subjects = ask
+                .subjects
+                .iter()
+                .map(|subject| self.subject(subject))
+                .collect::<Result<BTreeSet<_>, _>>()?;
             let responsible = case::Member {
                 operator: operator(sender),
                 office: ask.office.clone().or_else(|| sender.office.clone()),
@@ -206,7 +232,8 @@ impl Registered<'_> {
                 from: request.at,
                 until: None,
             };
-            let header = case::Header { id: CaseId::from(request.exchange()), purposes: ask.purposes.clone() };
+            let header =
+                case::Header { id: CaseId::from(request.exchange()), purposes: ask.purposes.clone() };
             let subjects_list = subjects.iter().cloned().collect();
             let first = case_event(request, case::Change::Open { subjects, responsible });
             let case = Case::open(header.clone(), &first)?;
@@ -229,8 +256,13 @@ impl Registered<'_> {
             let mut subjects = Vec::new();
             let change = match ask {
                 CaseEventAsk::AddMember { member } => {
-                    let agency = self.registry.agency(&member.operator.agency).filter(|agency| agency.is_active(request.at));
-                    agency.ok_or_else(|| Refusal(Code::RequestInvalid, "the member's agency is not active".into()))?;
+                    let agency = self
+                        .registry
+                        .agency(&member.operator.agency)
+                        .filter(|agency| agency.is_active(request.at));
+                    agency.ok_or_else(|| {
+                        Refusal(Code::RequestInvalid, "the member's agency is not active".into())
+                    })?;
                     case::Change::AddMember { member }
                 }
                 CaseEventAsk::AddSubject { subject } => {
@@ -283,9 +315,10 @@ impl Registered<'_> {
     fn check_recipients(&self, scope: &[consent::ScopeItem]) -> Result<(), Refusal> {
         let stranger = |recipient: &&consent::Recipient| self.registry.agency(&recipient.agency).is_none();
         match scope.iter().flat_map(|item| &item.recipients).find(stranger) {
-            Some(recipient) => {
-                Err(Refusal(Code::RequestInvalid, format!("recipient `{}` is not in the registry", recipient.agency)))
-            }
+            Some(recipient) => Err(Refusal(
+                Code::RequestInvalid,
+                format!("recipient `{}` is not in the registry", recipient.agency),
+            )),
             None => Ok(()),
         }
     }
@@ -295,7 +328,9 @@ impl Registered<'_> {
 pub(in crate::exchange) const fn wrong_world(deployment: Deployment) -> &'static str {
     match deployment {
         Deployment::Production => "this is a production deployment: synthetic people are refused",
-        Deployment::Test => "this is a test deployment: only synthetic people (surname code XXQ) are accepted",
+        Deployment::Test => {
+            "this is a test deployment: only synthetic people (surname code XXQ) are accepted"
+        }
     }
 }
 
@@ -310,7 +345,13 @@ struct Done {
 }
 
 impl Done {
-    fn consent(request: &VerifiedRequest, consent: &Consent, changes: Vec<StreamChange>, kind: Kind, status: u16) -> Self {
+    fn consent(
+        request: &VerifiedRequest,
+        consent: &Consent,
+        changes: Vec<StreamChange>,
+        kind: Kind,
+        status: u16,
+    ) -> Self {
         // Whoever withdraws for a person in front of them learns that it is done, not what the record holds.
         let known = consent.is_known_to(&request.sender.agency);
         let view = if known { consent_view(consent, request.at) } else { json!({ "id": consent.header.id }) };
@@ -318,7 +359,13 @@ impl Done {
         Self { subject: Some(consent.header.subject.clone()), case: None, kind, changes, status, body }
     }
 
-    fn case(request: &VerifiedRequest, case: &Case, changes: Vec<StreamChange>, kind: Kind, status: u16) -> Self {
+    fn case(
+        request: &VerifiedRequest,
+        case: &Case,
+        changes: Vec<StreamChange>,
+        kind: Kind,
+        status: u16,
+    ) -> Self {
         let body = Map::from_iter([("case".to_owned(), case_view(case, request.at))]);
         Self { subject: None, case: Some(case.header.id.clone()), kind, changes, status, body }
     }
@@ -330,7 +377,8 @@ fn settle(request: VerifiedRequest, act: impl FnOnce(&VerifiedRequest) -> Result
             let mut account = Account::new(request);
             account.subject = done.subject;
             account.case = done.case;
-            let events = done.changes.iter().map(|change| json!({ "stream": change.stream, "event": change.event }));
+            let events =
+                done.changes.iter().map(|change| json!({ "stream": change.stream, "event": change.event }));
             account.decision.insert("events".into(), events.collect());
             let (kind, changes, status, mut body) = (done.kind, done.changes, done.status, done.body);
             body.insert("exchange".into(), json!(account.request.exchange));

@@ -82,7 +82,8 @@ impl VerifyError {
 /// Checks tokens, seal, digest and clock ([`wire::verify_request`]), then who the seal and the channel belong to.
 pub fn verify(incoming: Incoming, trust: &Trust<'_>, now: Timestamp) -> Result<VerifiedRequest, VerifyError> {
     let registry = trust.registry;
-    let carrier = registry.recognise(&incoming.channel, Side::Channel, now).ok_or(VerifyError::UnknownCarrier)?;
+    let carrier =
+        registry.recognise(&incoming.channel, Side::Channel, now).ok_or(VerifyError::UnknownCarrier)?;
     let audiences = [registry.audience.clone()];
     let expectation = Expectation { audiences: &audiences, now, rules: trust.rules };
     let message = wire::verify_request(&incoming.message, &expectation, trust.verifier)?;
