@@ -434,7 +434,12 @@ impl Consent {
     /// Whether the agency may know that the record exists: it collected one of its events, or is a recipient.
     pub fn is_known_to(&self, agency: &AgencyId) -> bool {
         self.events.iter().any(|event| event.collected_by.agency == *agency)
-            || self.header.scope.iter().flat_map(|scope| &scope.recipients).any(|recipient| recipient.agency == *agency)
+            || self
+                .header
+                .scope
+                .iter()
+                .flat_map(|scope| &scope.recipients)
+                .any(|recipient| recipient.agency == *agency)
     }
 
     fn concerned<'a>(&'a self, event: &'a Event) -> Result<Vec<&'a str>, ConsentFault> {

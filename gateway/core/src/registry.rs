@@ -325,7 +325,10 @@ impl Agency {
     pub fn is_named(&self, issuer: &str) -> bool {
         self.id.as_str() == issuer
             || self.identifiers.iter().any(|id| {
-                id.as_str() == issuer || ["PA:IT-", "CF:IT-", "VATIT-"].iter().any(|p| id.as_str().strip_prefix(p) == Some(issuer))
+                id.as_str() == issuer
+                    || ["PA:IT-", "CF:IT-", "VATIT-"]
+                        .iter()
+                        .any(|p| id.as_str().strip_prefix(p) == Some(issuer))
             })
     }
 
