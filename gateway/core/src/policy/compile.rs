@@ -199,7 +199,7 @@ impl Maker<'_> {
         if let [first, second, ..] = fitting.as_slice()
             && let (Some(first), Some(second)) =
                 (self.terms.columns.get(*first), self.terms.columns.get(*second))
-            && let Some(place) = self.terms.places.get(purpose)
+            && let Some((place, _)) = self.terms.places.get(purpose)
         {
             let what = format!("{} / {}", first.id, second.id);
             faults.add(place, Problem::Duplicate(what, place.to_string()));

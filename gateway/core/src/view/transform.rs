@@ -245,19 +245,17 @@ impl Expression {
     fn with_number(&self, kind: &Kind) -> Result<(Transform, Kind), TransformFault> {
         let numbers = self.numbers().unwrap_or_default();
         let [n] = numbers.as_slice() else { return Err(self.wrong_arguments()) };
-        let made = match (self.name.as_str(), kind) {
-            ("anni", Kind::Date | Kind::Integer { .. }) if (2..=100).contains(n) => {
-                Some((Transform::Years(*n), SHORT))
-            }
-            ("prefisso", Kind::Code(_) | Kind::Text { .. }) if (1..=16).contains(n) => {
-                Some((Transform::Prefix(usize::try_from(*n).unwrap_or(1)), SHORT))
+        let (made, gives, range) = match (self.name.as_str(), kind) {
+            ("anni", Kind::Date | Kind::Integer { .. }) => (Transform::Years(*n), SHORT, 2..=100),
+            ("prefisso", Kind::Code(_) | Kind::Text { .. }) => {
+                (Transform::Prefix(usize::try_from(*n).unwrap_or_default()), SHORT, 1..=16)
             }
             ("sotto", Kind::Integer { .. } | Kind::Decimal { .. }) => {
-                Some((Transform::Below(*n), Kind::Bool))
+                (Transform::Below(*n), Kind::Bool, i64::MIN..=i64::MAX)
             }
-            (_, _) => None,
+            (_, _) => return Err(self.wrong_kind()),
         };
-        made.ok_or_else(|| self.wrong_kind())
+        if range.contains(n) { Ok((made, gives)) } else { Err(self.wrong_arguments()) }
     }
 
     fn each(&self, kind: &Kind) -> Result<(Transform, Kind), TransformFault> {

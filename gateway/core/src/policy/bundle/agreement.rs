@@ -32,8 +32,8 @@ pub struct Terms {
     pub acts: Vec<Act>,
     pub columns: Vec<Column>,
     pub purposes: Vec<Purpose>,
-    /// Where each purpose stands, in the same order.
-    pub places: Vec<Place>,
+    /// Where each purpose stands, and each of its record types, in the same order.
+    pub places: Vec<(Place, Vec<Place>)>,
 }
 
 impl Terms {
@@ -56,7 +56,8 @@ impl Terms {
         for section in sections.named("finalita", faults) {
             if let Some(found) = purpose(section, &acts, &columns, faults) {
                 purposes.push(found);
-                places.push(section.kind.place.clone());
+                let rows = section.rows.iter().map(|row| row.place.clone()).collect();
+                places.push((section.kind.place.clone(), rows));
             }
         }
         Self { name, version, agreement: agreement(sections, faults), acts, columns, purposes, places }

@@ -81,7 +81,9 @@ fn record(section: &Section, words: &Dictionary<'_>, faults: &mut Faults) -> Opt
         let scope = section.cell(row, "ambito").and_then(|word| super::id(word, faults));
         let (Some(name), Some(kind), Some(category)) = (name, kind, category) else { continue };
         let ladder_word = section.cell(row, "scala");
-        let Some(ladder) = words.ladder(ladder_word, &kind, &row.place, faults) else { continue };
+        // A wrong ladder was reported; the field stays, so that nothing that names it is reported as well.
+        let ladder = words.ladder(ladder_word, &kind, &row.place, faults);
+        let Some(ladder) = ladder.or_else(|| Ladder::new(&kind, &[]).ok()) else { continue };
         let ladder_name = ladder_word.map(|word| word.text.clone()).unwrap_or_default();
         // One ladder for all fields it fits alike, so that the hot path stays in cache.
         let ladder = match ladders.iter().find(|(n, known)| *n == ladder_name && **known == ladder) {

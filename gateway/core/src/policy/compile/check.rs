@@ -14,8 +14,8 @@ use crate::view::ladder::ViewIndex;
 
 /// The record types and fields that purposes name exist.
 pub fn purposes(terms: &Terms, records: &[RecordType], faults: &mut Faults) {
-    for (purpose, place) in terms.purposes.iter().zip(&terms.places) {
-        for given in &purpose.records {
+    for (purpose, (place, rows)) in terms.purposes.iter().zip(&terms.places) {
+        for (given, place) in purpose.records.iter().zip(rows) {
             let Some(record) = records.iter().find(|record| record.id == given.record_type) else {
                 let valid = records.iter().map(|record| record.id.as_str());
                 faults.unknown(place, "record type", given.record_type.as_str(), valid);
