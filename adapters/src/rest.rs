@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 use varco_core::hash::Sha256;
 use varco_core::id::AgencyId;
 use varco_core::json;
-use varco_core::registry::Side;
+use varco_core::registry::{Agency, Side};
 use varco_core::wire::{self, Expectation, Message, RequestClaims, Rules, Signer, VerifiedAnswer, Verifier};
 
 use crate::{AgencyRecord, Context, FetchError, Request};
@@ -119,7 +119,9 @@ impl Rest {
         let message = receive(response, self.endpoint.answer_max).await?;
         let answer = self.verify(&message, &digest, context)?;
         let sealer = context.registry.recognise(&answer.seal, Side::Seal, (context.clock)());
-        if sealer.map(|agency| &agency.id) != Some(provider) {
+        let sealer = sealer.filter(|agency| agency.id == *provider).ok_or(FetchError::SealOfAnother)?;
+        // `iss` may be left out: the seal says it. But it may not say anything else.
+        if answer.issuer.as_deref().is_some_and(|issuer| !names(sealer, issuer)) {
             return Err(FetchError::SealOfAnother);
         }
         if !plain {
@@ -170,6 +172,11 @@ impl Rest {
         wire::verify_response(message, &expectation, request_digest, &*self.ours.verifier)
             .map_err(FetchError::Signature)
     }
+}
+
+/// Whether a text is one of an agency's identifiers.
+fn names(agency: &Agency, text: &str) -> bool {
+    agency.id.as_str() == text || agency.identifiers.iter().any(|identifier| identifier.as_str() == text)
 }
 
 fn agent(tls: &Arc<ClientConfig>) -> Agent {

@@ -185,8 +185,13 @@ async fn answers_that_are_not_signed_as_they_must_be_are_refused_before_they_are
 
 #[tokio::test]
 async fn an_answer_sealed_by_another_agency_is_refused() {
-    for seal in ["lucca", "nobody"] {
-        let world = World::answering(Answer { seal: TestSeal::of(seal), ..Answer::of(RECORD) }).await;
+    let good = Answer::of(RECORD);
+    for answer in [
+        Answer { seal: TestSeal::of("lucca"), ..good.clone() },
+        Answer { seal: TestSeal::of("nobody"), ..good.clone() },
+        Answer { issuer: "comune-lucca", ..good.clone() },
+    ] {
+        let world = World::answering(answer).await;
         let error = world.failure().await;
         assert!(matches!(error, FetchError::SealOfAnother), "{error:?}");
         assert_eq!(error.code(), Code::AdapterSignature);

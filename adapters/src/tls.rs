@@ -1,10 +1,17 @@
 //! Our end of mutual TLS towards the agencies' systems.
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
+use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore};
+use varco_core::time::Timestamp;
+
+/// What tells the instant that certificates are checked for.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Why no TLS configuration can be made.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +40,7 @@ pub fn client(
     trust: Trust,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    clock: Clock,
 ) -> Result<Arc<ClientConfig>, TlsError> {
     if trust.crls.is_empty() {
         return Err(TlsError::NoRevocationList);
@@ -46,10 +54,26 @@ pub fn client(
         .with_crls(trust.crls)
         .enforce_revocation_expiration()
         .build()?;
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_details(provider, Arc::new(Instants(clock)))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_webpki_verifier(verifier)
         .with_client_auth_cert(chain, key)?;
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
+}
+
+/// A clock in the form that rustls reads.
+struct Instants(Clock);
+
+impl TimeProvider for Instants {
+    fn current_time(&self) -> Option<UnixTime> {
+        let millis = u64::try_from((self.0)().millis()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_millis(millis)))
+    }
+}
+
+impl fmt::Debug for Instants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Instants")
+    }
 }

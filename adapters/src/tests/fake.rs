@@ -146,7 +146,7 @@ impl Pki {
     pub fn client(&self, revoked: &[u64]) -> Arc<ClientConfig> {
         let (certificate, key) = self.issue("gateway.piana.example", 1);
         let trust = Trust { roots: vec![self.root.clone()], crls: vec![self.crl(revoked)] };
-        client(trust, vec![certificate], key).unwrap()
+        client(trust, vec![certificate], key, Arc::new(|| NOW)).unwrap()
     }
 
     /// Their end, trusting clients of `clients`, but for the revoked.
@@ -190,6 +190,7 @@ pub struct Answer {
     pub seal: TestSeal,
     pub issued: Timestamp,
     pub audience: &'static str,
+    pub issuer: &'static str,
     pub extra: Option<(&'static str, String)>,
     /// Without an announced length.
     pub chunked: Option<usize>,
@@ -214,6 +215,7 @@ impl Answer {
             seal: TestSeal::of("capannori"),
             issued: NOW,
             audience: "gateway.piana.example",
+            issuer: "comune-capannori",
             extra: None,
             chunked: None,
         }
@@ -319,7 +321,7 @@ fn respond(answer: &Answer, request: &[u8]) -> hyper::Response<BoxBody<Bytes, In
         Signed::Nothing | Signed::WhatIsSent => (&answer.body[..], request),
     };
     let claims = AnswerClaims {
-        issuer: "comune-capannori".to_owned(),
+        issuer: answer.issuer.to_owned(),
         audience: answer.audience.to_owned(),
         content_type: Some(answer.content_type.to_owned()),
         request_digest: Sha256::of(signed_request),

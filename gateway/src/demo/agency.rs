@@ -55,7 +55,6 @@ pub struct System {
     people: Arc<Population>,
     keys: Keys,
     audiences: [String; 1],
-    clock: Clock,
     seen: Mutex<HashMap<TokenId, Timestamp>>,
 }
 
@@ -77,9 +76,9 @@ struct Subject {
 }
 
 impl System {
-    pub fn new(id: AgencyId, people: Arc<Population>, keys: Keys, clock: Clock) -> Self {
+    pub fn new(id: AgencyId, people: Arc<Population>, keys: Keys) -> Self {
         let audiences = [audience(&id)];
-        Self { id, people, keys, audiences, clock, seen: Mutex::new(HashMap::new()) }
+        Self { id, people, keys, audiences, seen: Mutex::new(HashMap::new()) }
     }
 
     /// Answers until `stop` resolves, then finishes what is on its way.
@@ -145,7 +144,7 @@ impl System {
             return Err(Code::HttpMethod);
         }
         let message = receive(request).await?;
-        let now = (self.clock)();
+        let now = (self.keys.clock)();
         let verified = self.verify(&message, now)?;
         let question: Question = json::parse_as(&message.body).map_err(|_| Code::RequestInvalid)?;
         tracing::debug!(exchange.id = %question.exchange, consumer = %question.consumer,
@@ -204,7 +203,7 @@ impl System {
             request_digest: request.digest,
         };
         let jti = uuid::Uuid::now_v7().to_string().parse().map_err(|_| Code::Internal)?;
-        let headers = wire::sign_response(&body, &claims, &self.keys.signer, (self.clock)(), &jti)
+        let headers = wire::sign_response(&body, &claims, &self.keys.signer, (self.keys.clock)(), &jti)
             .map_err(|_| Code::Internal)?;
         let mut response = Response::new(Full::new(Bytes::from(body)));
         *response.status_mut() = status;

@@ -32,12 +32,12 @@ pub struct Args {
 
 /// Runs until its standard input is closed (so that it ends with whoever started it), or until it is interrupted.
 pub fn run(args: Args) -> ExitCode {
-    let keys = match Keys::from_folder(&args.pki, &args.id) {
+    let keys = match Keys::from_folder(&args.pki, &args.id, Arc::new(crate::cli::now)) {
         Ok(keys) => keys,
         Err(error) => return failed(&error),
     };
     let people = Arc::new(Population::generate(args.seed, args.people));
-    let system = Arc::new(System::new(args.id, people, keys, Arc::new(crate::cli::now)));
+    let system = Arc::new(System::new(args.id, people, keys));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),

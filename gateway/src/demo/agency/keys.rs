@@ -1,19 +1,22 @@
 //! A simulated system's keys and whom it trusts, from a development folder or straight from memory.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, io};
 
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::time_provider::TimeProvider;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use varco_core::hash::Sha256;
 use varco_core::id::AgencyId;
 use varco_core::wire::Algorithm;
 use varco_jose::{SealSigner, SealTrust};
 use zeroize::Zeroizing;
 
+use super::Clock;
 use crate::pki::dev::{GATEWAY, Kit};
 
 pub struct Keys {
@@ -21,6 +24,7 @@ pub struct Keys {
     pub(super) signer: SealSigner,
     pub(super) trust: SealTrust,
     pub(super) gateway: Gateway,
+    pub(super) clock: Clock,
 }
 
 /// The one peer a system has, by its registered keys.
@@ -43,15 +47,15 @@ pub enum KeysError {
 
 impl Keys {
     /// From the folder that `varco pki dev` made.
-    pub fn from_folder(folder: &Path, agency: &AgencyId) -> Result<Self, KeysError> {
-        Self::load(agency, &|path| std::fs::read_to_string(folder.join(path)).map(Zeroizing::new))
+    pub fn from_folder(folder: &Path, agency: &AgencyId, clock: Clock) -> Result<Self, KeysError> {
+        Self::load(agency, clock, &|path| std::fs::read_to_string(folder.join(path)).map(Zeroizing::new))
     }
 
     /// From a kit that was never written.
-    pub fn from_kit(kit: &Kit, agency: &AgencyId) -> Result<Self, KeysError> {
+    pub fn from_kit(kit: &Kit, agency: &AgencyId, clock: Clock) -> Result<Self, KeysError> {
         let files =
             kit.files().map_err(|error| KeysError::Read("kit".to_owned(), io::Error::other(error)))?;
-        Self::load(agency, &|path| {
+        Self::load(agency, clock, &|path| {
             let file = files.iter().find(|file| file.path == Path::new(path));
             file.map(|file| file.contents.clone()).ok_or_else(|| io::ErrorKind::NotFound.into())
         })
@@ -59,6 +63,7 @@ impl Keys {
 
     fn load(
         agency: &AgencyId,
+        clock: Clock,
         open: &dyn Fn(&str) -> io::Result<Zeroizing<String>>,
     ) -> Result<Self, KeysError> {
         let read = |path: &str| open(path).map_err(|error| KeysError::Read(path.to_owned(), error));
@@ -77,13 +82,14 @@ impl Keys {
             .map_err(|_| malformed("ca/seal.crl.pem"))?;
         let gateway =
             Gateway { channel: pin("gateway/channel.pem")?, seal: pin("gateway/seal.pem")?, issuer: GATEWAY };
-        Ok(Self { tls: tls(&folder, &read)?, signer, trust, gateway })
+        Ok(Self { tls: tls(&folder, &clock, &read)?, signer, trust, gateway, clock })
     }
 }
 
 /// TLS 1.3 that demands a certificate of the channels' CA. No resumption: it would skip the revocation check.
 fn tls(
     folder: &str,
+    clock: &Clock,
     read: &dyn Fn(&str) -> Result<Zeroizing<String>, KeysError>,
 ) -> Result<Arc<ServerConfig>, KeysError> {
     let certificate = |path: &str| {
@@ -104,11 +110,27 @@ fn tls(
         .build()
         .map_err(|error| KeysError::Tls(error.into()))?;
     let chain = vec![certificate(&format!("{folder}/channel.pem"))?];
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_details(provider, Arc::new(Instants(Arc::clone(clock))))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .and_then(|builder| builder.with_client_cert_verifier(verifier).with_single_cert(chain, key))
         .map_err(|error| KeysError::Tls(error.into()))?;
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(Arc::new(config))
+}
+
+/// A clock in the form that rustls reads.
+struct Instants(Clock);
+
+impl TimeProvider for Instants {
+    fn current_time(&self) -> Option<UnixTime> {
+        let millis = u64::try_from((self.0)().millis()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_millis(millis)))
+    }
+}
+
+impl fmt::Debug for Instants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Instants")
+    }
 }

@@ -38,8 +38,8 @@ impl World {
     async fn asked_by(system: &str, caller: &Party) -> Self {
         let system = id(system);
         let people = Arc::new(Population::generate(1, 100));
-        let keys = Keys::from_kit(&KIT, &system).unwrap();
-        let served = Arc::new(System::new(system.clone(), Arc::clone(&people), keys, Arc::new(|| NOW)));
+        let keys = Keys::from_kit(&KIT, &system, Arc::new(|| NOW)).unwrap();
+        let served = Arc::new(System::new(system.clone(), Arc::clone(&people), keys));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (stop, stopped) = tokio::sync::oneshot::channel();
@@ -96,7 +96,9 @@ fn sources(system: &AgencyId, port: u16, caller: &Party) -> Sources {
         roots: vec![KIT.channel_authority.certificate().clone()],
         crls: vec![KIT.channel_authority.crl(&[], 1, NOW).unwrap()],
     };
-    let tls = client(trust, vec![caller.channel.certificate().clone()], caller.channel.key()).unwrap();
+    let tls =
+        client(trust, vec![caller.channel.certificate().clone()], caller.channel.key(), Arc::new(|| NOW))
+            .unwrap();
     let roots = KIT.seal_authority.certificate_pem();
     let crls = crate::pki::crl_pem(&KIT.seal_authority.crl(&[], 1, NOW).unwrap());
     let seal = &caller.seal;
