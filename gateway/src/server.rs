@@ -63,6 +63,8 @@ pub struct Limits {
     pub connections_per_peer: usize,
     /// Requests being worked on at once; what comes above is answered 503 before it is read.
     pub requests: usize,
+    /// Of those, requests of one client certificate, so that one slow agency leaves room for the others.
+    pub requests_per_peer: usize,
     /// Time from TCP accept to the end of the TLS handshake.
     pub handshake: Duration,
     /// Time from the first byte of a request head to its end, and from the handshake to the first request.
@@ -103,13 +105,15 @@ impl Default for Limits {
             connections_per_peer: 128,
             // Twice the 64 clients of the measured peak, for several agencies at once.
             requests: 512,
+            requests_per_peer: 256,
             handshake: Duration::from_secs(5),
             head: Duration::from_secs(5),
             body: Duration::from_secs(15),
             idle: Duration::from_secs(75),
             age: Duration::from_secs(3600),
             shutdown: Duration::from_secs(10),
-            body_bytes: 1024 * 1024,
+            // Four times the largest household's record; all requests at once hold at most 512 x 256 KiB = 128 MiB.
+            body_bytes: 256 * 1024,
             // Three tokens of up to 8 KiB with their certificate chains, and room for the rest.
             head_bytes: 32 * 1024,
             streams: 64,
@@ -122,6 +126,7 @@ struct Shared {
     server: Server,
     peers: peers::Peers,
     requests: Arc<Semaphore>,
+    busy: peers::Peers,
     /// Connections, told to stop by the listener.
     connections: Tasks,
     /// Requests being worked on. They are never told to stop.
@@ -135,6 +140,7 @@ pub async fn serve(listener: TcpListener, server: Server, mut stop: Stop) -> Res
     let shared = Arc::new(Shared {
         peers: peers::Peers::new(server.limits.connections_per_peer),
         requests: Arc::new(Semaphore::new(server.limits.requests)),
+        busy: peers::Peers::new(server.limits.requests_per_peer),
         connections: Tasks::new(),
         exchanges: Tasks::new(),
         server,
@@ -172,8 +178,10 @@ async fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         };
         let held = (slot, place);
         let task = connection::run(shared.clone(), stream, address);
+        metrics::gauge!("varco_connections").increment(1);
         shared.connections.spawn("connection", async move {
             task.await;
+            metrics::gauge!("varco_connections").decrement(1);
             drop(held);
         });
     }

@@ -208,6 +208,7 @@ fn limits(mut s: Section<'_, '_>) -> Limits {
         connections: s.or("connections", default.connections),
         connections_per_peer: s.or("connections_per_peer", default.connections_per_peer),
         requests: s.or("requests", default.requests),
+        requests_per_peer: s.or("requests_per_peer", default.requests_per_peer),
         handshake: s.or("handshake_timeout", default.handshake),
         head: s.or("head_timeout", default.head),
         body: s.or("body_timeout", default.body),

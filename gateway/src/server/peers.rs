@@ -1,4 +1,4 @@
-//! How many connections each peer holds: by address before the handshake, by certificate after it.
+//! How many connections, or requests, each peer holds: by address before the handshake, by certificate after it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ pub struct Peers {
     held: Arc<Mutex<HashMap<Key, usize>>>,
 }
 
-/// One connection's place; given back when dropped.
+/// One connection's or request's place; given back when dropped.
 pub struct Place {
     key: Key,
     held: Arc<Mutex<HashMap<Key, usize>>>,

@@ -59,8 +59,13 @@ async fn handle(connection: &Arc<Connection>, request: Request<Incoming>) -> Res
     let shared = &connection.shared;
     hygiene::check(&request, &shared.server.hosts)
         .map_err(|fault| Refused::Connection(Problem::new(fault.code()).detail(fault.to_string())))?;
+    let busy = || Refused::Request(Problem::new(Code::ServerBusy));
+    let share = match &connection.peer {
+        Some(peer) => shared.busy.enter_certified(peer.identity.key),
+        None => shared.busy.enter_address(connection.address.ip()),
+    };
     let permit = shared.requests.clone().try_acquire_owned();
-    let permit = permit.map_err(|_| Refused::Request(Problem::new(Code::ServerBusy)))?;
+    let held = (share.ok_or_else(busy)?, permit.map_err(|_| busy())?);
     let request = whole(connection, request).await?;
     // Bytes after the head have been seen too by now.
     if let Some(fault) = connection.activity.suspect() {
@@ -73,7 +78,7 @@ async fn handle(connection: &Arc<Connection>, request: Request<Incoming>) -> Res
     let router = shared.server.router.clone();
     // A task of its own: once a request is accepted, it ends with its outcome logged, whether or not the peer waits.
     let exchange = shared.exchanges.spawn("exchange", async move {
-        let _permit = permit;
+        let _held = held;
         router.oneshot(request).await
     });
     match exchange.await {

@@ -92,8 +92,11 @@ impl Crls {
         Ok(())
     }
 
+    /// Newest first: where scopes overlap, webpki takes the first list that covers a certificate.
     pub(super) fn lists(&self) -> Vec<&CertRevocationList<'static>> {
-        self.by_scope.values().map(|list| &list.revoked).collect()
+        let mut lists: Vec<&List> = self.by_scope.values().collect();
+        lists.sort_by_key(|list| std::cmp::Reverse(list.this_update));
+        lists.into_iter().map(|list| &list.revoked).collect()
     }
 
     pub(super) fn into_ders(self) -> Vec<CertificateRevocationListDer<'static>> {

@@ -99,7 +99,14 @@ async fn one_peer_cannot_take_all_connections() {
 
 #[tokio::test]
 async fn above_the_bound_of_requests_the_gateway_says_that_it_is_busy() {
-    let world = World::with(Limits { requests: 1, ..Limits::default() }).await;
+    for limits in
+        [Limits { requests: 1, ..Limits::default() }, Limits { requests_per_peer: 1, ..Limits::default() }]
+    {
+        check_busy(World::with(limits).await).await;
+    }
+}
+
+async fn check_busy(world: World) {
     let mut first = world.open().await;
     let slow = Tasks::new().spawn("slow", async move { first.send(request(Method::GET, "/slow", "")).await });
     world.begun.notified().await;
@@ -155,4 +162,23 @@ async fn a_shutdown_that_takes_too_long_says_what_it_cut_off() {
     world.tasks.call_stop();
     let unfinished = timeout(PATIENCE, world.serving).await.expect("it does not end").unwrap().unwrap_err();
     assert!(unfinished.names.contains(&"exchange"), "{unfinished}");
+}
+
+#[tokio::test]
+async fn a_loopback_listener_serves_plain_http_within_the_same_limits() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().route("/metrics", get(|| async { "varco_log_size 7" }));
+    let limits = Limits { head: SHORT, ..Limits::default() };
+    let server = Server { transport: Transport::Loopback, router, hosts: Hosts::default(), limits };
+    let tasks = Tasks::new();
+    let serving = tasks.spawn("serve", serve(listener, server, tasks.stop()));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    assert!(check_closed(stream).await.ends_with("varco_log_size 7"));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /met").await.unwrap();
+    check_closed(stream).await;
+    tasks.call_stop();
+    assert_eq!(timeout(PATIENCE, serving).await.expect("it does not end").unwrap(), Ok(()));
 }
