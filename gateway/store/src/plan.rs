@@ -154,7 +154,7 @@ impl<'a> Plan<'a> {
         let index = self.first.saturating_add(u64::try_from(self.entries.len()).unwrap_or(u64::MAX));
         let leaf = draft.leaf(index, self.at);
         if let Some(erases) = &draft.erases {
-            if erases.last.saturating_sub(erases.first) >= ERASED_MAX {
+            if erases.last().saturating_sub(erases.first()) >= ERASED_MAX {
                 return Err(AppendError::Invalid("an order to erase covers too many entries"));
             }
             // An order must reach back only; the leaf's own reader knows all its rules.

@@ -306,14 +306,14 @@ async fn erase(link: &mut Link, erases: &Erases) -> Result<(), sqlx::Error> {
     const SUBJECT: &str =
         "UPDATE log_slots SET subject_salt = NULL, subject = NULL WHERE idx >= $1 AND idx <= $2";
     const FOUND_BY: &str = "DELETE FROM log_subject WHERE idx >= $1 AND idx <= $2";
-    for name in &erases.slots {
+    for name in erases.slots() {
         let statements: &[&'static str] = match name {
             SlotName::Decision => &[DECISION],
             SlotName::Operator => &[OPERATOR],
             SlotName::Subject => &[SUBJECT, FOUND_BY],
         };
         for sql in statements {
-            let (first, last) = (int(erases.first), int(erases.last));
+            let (first, last) = (int(erases.first()), int(erases.last()));
             on!(&mut *link, at => sqlx::query(*sql).bind(first).bind(last).execute(at).await.map(drop))?;
         }
     }
