@@ -66,6 +66,11 @@ impl Anchor {
         Self::read(file)
     }
 
+    /// The last note in a file that may be in use: for those who only check. `None` in a new file.
+    pub fn peek(path: &Path) -> Result<Option<Arc<str>>, AnchorError> {
+        Ok(Self::read(File::open(path)?)?.note)
+    }
+
     fn read(file: File) -> Result<Self, AnchorError> {
         let mut bytes = [0; 2 * PLACE];
         file.read_exact_at(&mut bytes, 0)?;
@@ -153,6 +158,7 @@ mod tests {
         let path = directory("locked").join("anchor");
         let anchor = Anchor::open(&path).unwrap();
         assert!(matches!(Anchor::open(&path), Err(AnchorError::InUse)));
+        assert!(matches!(Anchor::peek(&path), Ok(None)));
         drop(anchor);
         assert!(Anchor::open(&path).is_ok());
     }

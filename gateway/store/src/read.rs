@@ -67,6 +67,15 @@ pub struct LogHead {
     pub root: Sha256,
 }
 
+/// A leaf as it is stored, believed in nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredLeaf {
+    pub index: u64,
+    pub leaf: Vec<u8>,
+    /// The hash kept beside the leaf.
+    pub leaf_hash: Sha256,
+}
+
 /// Connections that can only read. Needs no anchor and disturbs no writer, so tools may use it beside a gateway.
 #[derive(Clone, Debug)]
 pub struct Reader {
@@ -207,6 +216,22 @@ impl Reader {
         let leaves: Vec<String> =
             on!(&*self.pools, pool => sqlx::query_scalar(LEAVES).bind(from).bind(to).fetch_all(pool).await?);
         Ok(leaves.into_iter().map(String::into_bytes).collect())
+    }
+
+    /// The leaves `from..to` as they are stored, at most [`PAGE_MAX`]. Unlike [`Reader::leaves`] it shows where one is
+    /// missing, and which one differs from the hash kept beside it.
+    pub async fn stored(&self, from: u64, to: u64) -> Result<Vec<StoredLeaf>, ReadError> {
+        const STORED: &str =
+            "SELECT idx, leaf, leaf_hash FROM log_entry WHERE idx >= $1 AND idx < $2 ORDER BY idx";
+        let (from, to) = page(from, to)?;
+        let rows: Vec<(i64, String, Vec<u8>)> =
+            on!(&*self.pools, pool => sqlx::query_as(STORED).bind(from).bind(to).fetch_all(pool).await?);
+        let stored = |(index, leaf, hash): (i64, String, Vec<u8>)| {
+            let index = u64::try_from(index).map_err(|_| ReadError::Damaged("index"))?;
+            let leaf_hash = Sha256::from_slice(&hash).ok_or(ReadError::Damaged("hash"))?;
+            Ok(StoredLeaf { index, leaf: leaf.into_bytes(), leaf_hash })
+        };
+        rows.into_iter().map(stored).collect()
     }
 
     /// The bodies of an entry that are not erased; none when there is no such entry.

@@ -244,15 +244,16 @@ impl TryFrom<Raw> for Content {
             record_type: raw.record_type,
             code,
             policy: raw.policy,
-            erases: raw.erases.map(erases).transpose()?,
+            erases: raw.erases.map(|e| erases(e, raw.index)).transpose()?,
             commitments: Commitments { decision: raw.decision, operator: raw.operator, subject: raw.subject },
         })
     }
 }
 
-fn erases(raw: RawErases) -> Result<Erases, LeafFault> {
+/// An order reaches back only: the entry that gives it stands after what it erases.
+fn erases(raw: RawErases, index: u64) -> Result<Erases, LeafFault> {
     let erases = Erases::new(raw.first, raw.last, &raw.slots).ok_or(LeafFault::WrongMember("erases"))?;
-    if erases.last() > INDEX_MAX || erases.slots() != raw.slots {
+    if erases.last() >= index || erases.slots() != raw.slots {
         return Err(LeafFault::WrongMember("erases"));
     }
     Ok(erases)

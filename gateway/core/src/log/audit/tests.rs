@@ -167,11 +167,11 @@ fn erasure_is_sound_only_when_a_later_entry_ordered_it() {
 
 #[test]
 fn an_order_has_no_force_over_later_entries_or_from_another_kind_of_entry() {
-    let early = erasure(0, 9, &SlotName::ALL);
-    let false_order = Draft { kind: Kind::Read, ..erasure(0, 9, &SlotName::ALL) };
-    let mut log = Log::of([early, disclosure(1), false_order]);
-    log.entries[1].slots.subject = None;
-    assert_eq!(log.audit(&[]).findings, [at(1, Verdict::ErasedWithoutOrder(SlotName::Subject))]);
+    let early = erasure(0, 0, &SlotName::ALL);
+    let false_order = Draft { kind: Kind::Read, ..erasure(0, 2, &SlotName::ALL) };
+    let mut log = Log::of([disclosure(0), early, disclosure(1), false_order]);
+    log.entries[2].slots.subject = None;
+    assert_eq!(log.audit(&[]).findings, [at(2, Verdict::ErasedWithoutOrder(SlotName::Subject))]);
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn longest() -> Draft {
     draft.purpose = Some(format!("F{}", "1".repeat(31)).parse().unwrap());
     draft.record_type = Some("a".repeat(64).parse().unwrap());
     draft.code = Code::ALL.iter().copied().max_by_key(|code| code.text().len());
-    draft.erases = Erases::new(INDEX_MAX, INDEX_MAX, &SlotName::ALL);
+    draft.erases = Erases::new(INDEX_MAX - 1, INDEX_MAX - 1, &SlotName::ALL);
     draft
 }
 
@@ -101,9 +101,11 @@ fn what_is_not_a_leaf_is_refused_with_its_reason() {
     let erasure =
         Draft { erases: Erases::new(3, 4, &SlotName::ALL), ..Draft::new(Kind::Erasure, disclosure(2).id) };
     let erasure = erasure.leaf(9, at()).as_str().to_owned();
-    for (from, to) in
-        [("\"first\":3", "\"first\":5"), ("\"decision\",\"operator\"", "\"operator\",\"decision\"")]
-    {
+    for (from, to) in [
+        ("\"first\":3", "\"first\":5"),
+        ("\"last\":4", "\"last\":9"),
+        ("\"decision\",\"operator\"", "\"operator\",\"decision\""),
+    ] {
         let fault = Leaf::parse(erasure.replacen(from, to, 1).as_bytes());
         assert_eq!(fault, Err(LeafFault::WrongMember("erases")), "{to}");
     }
