@@ -122,6 +122,8 @@ impl Address {
                     .synchronous(SqliteSynchronous::Full)
                     // What is deleted must not stay readable in free pages.
                     .pragma("secure_delete", "ON")
+                    // Before-images of pages for the case that a statement fails: never into a file.
+                    .pragma("temp_store", "MEMORY")
                     .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
                 let mut connection = options.connect().await?;
                 require_sqlite(&mut connection).await?;

@@ -9,7 +9,7 @@
 
 pub mod anchor;
 pub mod db;
-mod ledger;
+pub mod ledger;
 mod nodes;
 mod plan;
 pub mod read;

@@ -49,23 +49,28 @@ impl OpenError {
         Code::LogUnavailable
     }
 
-    /// Whether trying again can help, or a person must look first.
-    pub const fn is_final(&self) -> bool {
+    /// The database does not continue what was signed: an old copy, another log, a changed byte.
+    pub const fn forked(&self) -> Option<&Forked> {
         match self {
-            Self::AnchorMissing(_)
-            | Self::AnchorWrong(_)
-            | Self::Certify(CertifyError::Forked(_))
-            | Self::Commit(CommitError::Forked(_))
-            | Self::Forked(_)
-            | Self::Name => true,
+            Self::Certify(CertifyError::Forked(forked))
+            | Self::Commit(CommitError::Forked(forked))
+            | Self::Forked(forked) => Some(forked),
             Self::Anchor(_)
+            | Self::AnchorMissing(_)
+            | Self::AnchorWrong(_)
             | Self::Certify(CertifyError::Sign(_) | CertifyError::Statement(_))
             | Self::Commit(CommitError::ClockBehind | CommitError::Statement(_) | CommitError::TooSlow)
             | Self::Connect(_)
+            | Self::Name
             | Self::Read(_)
             | Self::Statement(_)
-            | Self::Thread(_) => false,
+            | Self::Thread(_) => None,
         }
+    }
+
+    /// Whether a person must look before trying again can help.
+    pub const fn is_final(&self) -> bool {
+        self.forked().is_some() || matches!(self, Self::AnchorMissing(_) | Self::AnchorWrong(_) | Self::Name)
     }
 }
 

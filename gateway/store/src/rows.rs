@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use sqlx::AssertSqlSafe;
 
-use crate::db::{Link, on};
+use crate::db::{Backend, Link, on};
 
 /// Rows in one statement. 64 rows of 8 columns stay far below the limits on parameters (SQLite 32,766,
 /// PostgreSQL 65,535), and 64 lengths of each statement can all stay prepared.
@@ -40,7 +40,7 @@ pub async fn insert<const N: usize>(
         if chunk.is_empty() {
             return Ok(());
         }
-        let sql = AssertSqlSafe(values(insert, chunk.len(), N));
+        let sql = AssertSqlSafe(values(Marks::of(link), insert, chunk.len(), N));
         on!(&mut *link, at => {
             let mut query = sqlx::query(sql);
             for cell in chunk.into_iter().flatten() {
@@ -57,8 +57,26 @@ pub async fn insert<const N: usize>(
     }
 }
 
+/// How the parameters of a generated statement are written.
+#[derive(Clone, Copy)]
+pub enum Marks {
+    /// `$1`, as everywhere else.
+    Numbered,
+    /// `?`: SQLite keeps a list of the numbered ones and searches it for every value that is bound.
+    Plain,
+}
+
+impl Marks {
+    pub const fn of<P, S>(backend: &Backend<P, S>) -> Self {
+        match backend {
+            Backend::Postgres(_) => Self::Numbered,
+            Backend::Sqlite(_) => Self::Plain,
+        }
+    }
+}
+
 /// `INSERT INTO t (a, b) VALUES ($1,$2),($3,$4) ON CONFLICT ...`
-pub fn values(insert: &Insert, rows: usize, columns: usize) -> String {
+pub fn values(marks: Marks, insert: &Insert, rows: usize, columns: usize) -> String {
     let mut sql = String::with_capacity(insert.head.len() + insert.tail.len() + rows * columns * 5 + 16);
     sql.push_str(insert.head);
     sql.push_str(" VALUES ");
@@ -67,7 +85,7 @@ pub fn values(insert: &Insert, rows: usize, columns: usize) -> String {
         if row > 0 {
             sql.push('(');
         }
-        placeholders(&mut sql, row * columns, columns);
+        placeholders(&mut sql, marks, row * columns, columns);
         sql.push(')');
     }
     sql.push(' ');
@@ -76,11 +94,11 @@ pub fn values(insert: &Insert, rows: usize, columns: usize) -> String {
 }
 
 /// `head IN ($1,$2) tail` for a list as long as [`padded`] makes it.
-pub fn among(head: &str, keys: usize, tail: &str) -> String {
+pub fn among(marks: Marks, head: &str, keys: usize, tail: &str) -> String {
     let mut sql = String::with_capacity(head.len() + tail.len() + keys * 5 + 8);
     sql.push_str(head);
     sql.push_str(" IN (");
-    placeholders(&mut sql, 0, keys);
+    placeholders(&mut sql, marks, 0, keys);
     sql.push_str(") ");
     sql.push_str(tail);
     sql
@@ -95,10 +113,14 @@ pub fn padded<T: Clone>(keys: &[T]) -> Vec<T> {
     padded
 }
 
-fn placeholders(sql: &mut String, after: usize, count: usize) {
+fn placeholders(sql: &mut String, marks: Marks, after: usize, count: usize) {
     for n in 1..=count {
+        let comma = if n == 1 { "" } else { "," };
         // Writing to a String cannot fail.
-        let _ = write!(sql, "{}${}", if n == 1 { "" } else { "," }, after + n);
+        let _ = match marks {
+            Marks::Numbered => write!(sql, "{comma}${}", after + n),
+            Marks::Plain => write!(sql, "{comma}?"),
+        };
     }
 }
 
@@ -110,11 +132,15 @@ mod tests {
     fn placeholders_are_numbered_through() {
         let insert = Insert { head: "INSERT INTO t (a, b)", tail: "ON CONFLICT DO NOTHING" };
         assert_eq!(
-            values(&insert, 2, 2),
+            values(Marks::Numbered, &insert, 2, 2),
             "INSERT INTO t (a, b) VALUES ($1,$2),($3,$4) ON CONFLICT DO NOTHING"
         );
         assert_eq!(
-            among("SELECT a FROM t WHERE a", 3, "ORDER BY a"),
+            values(Marks::Plain, &insert, 2, 2),
+            "INSERT INTO t (a, b) VALUES (?,?),(?,?) ON CONFLICT DO NOTHING"
+        );
+        assert_eq!(
+            among(Marks::Numbered, "SELECT a FROM t WHERE a", 3, "ORDER BY a"),
             "SELECT a FROM t WHERE a IN ($1,$2,$3) ORDER BY a"
         );
     }

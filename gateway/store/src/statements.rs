@@ -11,7 +11,7 @@ use varco_core::time::Timestamp;
 
 use crate::db::{Backend, Link, on};
 use crate::plan::{Known, Plan, StreamHead};
-use crate::rows::{Cell, Insert, ROWS_MAX, among, insert, padded};
+use crate::rows::{Cell, Insert, Marks, ROWS_MAX, among, insert, padded, values};
 use crate::submission::{Claim, StreamKind};
 
 /// The row of `log_state`.
@@ -125,7 +125,7 @@ where
     let keys: Vec<&str> = keys.iter().copied().collect();
     for chunk in keys.chunks(ROWS_MAX) {
         let chunk = padded(chunk);
-        let sql = AssertSqlSafe(among(head, chunk.len(), ""));
+        let sql = AssertSqlSafe(among(Marks::of(link), head, chunk.len(), ""));
         on!(&mut *link, at => {
             let mut query = sqlx::query_as(sql);
             for key in chunk {
@@ -148,7 +148,7 @@ pub async fn remember(
     };
     let mut new = HashSet::new();
     for chunk in claims.chunks(ROWS_MAX) {
-        let sql = AssertSqlSafe(crate::rows::values(&REMEMBER, chunk.len(), 2));
+        let sql = AssertSqlSafe(values(Marks::of(link), &REMEMBER, chunk.len(), 2));
         let tokens: Vec<Vec<u8>> = on!(&mut *link, at => {
             let mut query = sqlx::query_scalar(sql);
             for (token, claim) in chunk {
@@ -284,7 +284,7 @@ async fn close_claims(link: &mut Link, plan: &Plan<'_>) -> Result<(), StatementE
     let closed: Vec<&str> = plan.closes.iter().map(|exchange| exchange.as_str()).collect();
     for chunk in closed.chunks(ROWS_MAX) {
         let chunk = padded(chunk);
-        let sql = AssertSqlSafe(among("DELETE FROM claim WHERE exchange", chunk.len(), ""));
+        let sql = AssertSqlSafe(among(Marks::of(link), "DELETE FROM claim WHERE exchange", chunk.len(), ""));
         on!(&mut *link, at => {
             let mut query = sqlx::query(sql);
             for exchange in chunk {

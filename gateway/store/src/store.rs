@@ -145,6 +145,14 @@ impl Store {
         self.wait(answer).await?
     }
 
+    /// Does at once what the writer does by itself every few seconds: forget tokens that have expired, enter exchanges
+    /// that have died unseen as interrupted, copy SQLite's WAL into the database.
+    pub async fn tidy(&self) -> Result<(), Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Job::Tidy(reply))?;
+        self.wait(answer).await
+    }
+
     /// Everything that is read.
     pub const fn read(&self) -> &Reader {
         &self.reader

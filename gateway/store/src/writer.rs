@@ -26,7 +26,7 @@ const BATCH_WAIT: Duration = Duration::from_secs(10);
 
 /// Between two attempts to open the log again: at first, and at most.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_LAST: Duration = Duration::from_secs(5);
+const RETRY_LAST: Duration = Duration::from_secs(2);
 
 /// Between two rounds of housekeeping.
 const CHORES: Duration = Duration::from_secs(5);
@@ -47,6 +47,8 @@ pub enum Job {
     Sign(Reply<Signed, Unavailable>),
     /// Finish what is queued before this, and end.
     Close(oneshot::Sender<()>),
+    /// Do the housekeeping now.
+    Tidy(oneshot::Sender<()>),
 }
 
 impl Job {
@@ -55,7 +57,7 @@ impl Job {
         match self {
             Self::Append(_, reply) => reply.is_closed(),
             Self::Claim(_, reply) => reply.is_closed(),
-            Self::Close(_) => false,
+            Self::Close(_) | Self::Tidy(_) => false,
             Self::Sign(reply) => reply.is_closed(),
         }
     }
@@ -65,7 +67,7 @@ impl Job {
         match self {
             Self::Append(_, reply) => drop(reply.send(Err(why.clone().into()))),
             Self::Claim(_, reply) => drop(reply.send(Err(why.clone().into()))),
-            Self::Close(reply) => drop(reply.send(())),
+            Self::Close(reply) | Self::Tidy(reply) => drop(reply.send(())),
             Self::Sign(reply) => drop(reply.send(Err(why.clone()))),
         }
     }
@@ -159,7 +161,7 @@ impl Writer {
 
     /// Writes a batch. Gives back who wants the writer to end.
     async fn serve(&mut self, jobs: &mut Vec<Job>) -> Vec<oneshot::Sender<()>> {
-        let mut closing = Vec::new();
+        let (mut closing, mut tidying) = (Vec::new(), Vec::new());
         let mut batch = Batch::default();
         for job in jobs.drain(..).filter(|job| !job.is_abandoned()) {
             match job {
@@ -167,12 +169,19 @@ impl Writer {
                 Job::Claim(claim, reply) => batch.claims.push((claim, reply)),
                 Job::Close(reply) => closing.push(reply),
                 Job::Sign(reply) => batch.signs.push(reply),
+                Job::Tidy(reply) => tidying.push(reply),
             }
         }
         if !batch.is_empty() {
             self.shared.begin();
             self.write(batch).await;
             self.shared.end();
+        }
+        if !tidying.is_empty() {
+            self.chores().await;
+        }
+        for reply in tidying {
+            let _ = reply.send(());
         }
         closing
     }

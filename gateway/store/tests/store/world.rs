@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
+use sqlx::{Connection as _, PgConnection, SqliteConnection};
 use varco_core::hash::Sha256;
 use varco_core::id::{ExchangeId, Pseudonym};
 use varco_core::log::entry::{Draft, Kind, Slot, SlotName};
@@ -13,6 +14,11 @@ use varco_core::time::Timestamp;
 use varco_store::recover::OpenError;
 use varco_store::store::{Limits, MissingAnchor, Options, Store};
 use varco_store::submission::{Change, Claim, Guard, StreamKind, Submission};
+
+use crate::postgres::Postgres;
+
+/// 2026-01-01T12:00:00Z, where every test's clock begins.
+pub const START: i64 = 1_767_268_800_000;
 
 pub const ORIGIN: &str = "varco.test/access-log/2026";
 
@@ -62,6 +68,7 @@ impl NoteVerifier for TestKey {
 
 /// A place for one log.
 pub struct World {
+    pub postgres: Option<Postgres>,
     pub directory: PathBuf,
     pub url: String,
     pub key: Arc<TestKey>,
@@ -76,8 +83,20 @@ impl World {
         Self::at(directory, url)
     }
 
+    /// A log on a PostgreSQL of its own; `None` where PostgreSQL is not installed, and then the test is not run.
+    pub fn postgres(name: &str) -> Option<Self> {
+        let Some(server) = Postgres::start().unwrap() else {
+            eprintln!("{name}: skipped, because PostgreSQL is not installed");
+            return None;
+        };
+        let mut world = Self::at(directory(name), server.url());
+        world.postgres = Some(server);
+        Some(world)
+    }
+
     pub fn at(directory: PathBuf, url: String) -> Self {
-        Self { directory, url, key: Arc::default(), clock: Arc::new(AtomicI64::new(1_767_268_800_000)) }
+        let clock = Arc::new(AtomicI64::new(START));
+        Self { postgres: None, directory, url, key: Arc::default(), clock }
     }
 
     pub fn options(&self) -> Options {
@@ -107,8 +126,28 @@ impl World {
         LogVerifier::new(ORIGIN.to_owned(), vec![Arc::clone(&self.key) as Arc<dyn NoteVerifier>])
     }
 
-    pub fn database(&self) -> PathBuf {
-        self.directory.join("varco.db")
+    /// Runs statements past the store, as an operator with a database tool would.
+    pub async fn tamper(&self, sql: &str) -> Result<(), sqlx::Error> {
+        let sql = sqlx::AssertSqlSafe(sql.to_owned());
+        if self.postgres.is_some() {
+            let mut connection = PgConnection::connect(&self.url).await?;
+            sqlx::raw_sql(sql).execute(&mut connection).await?;
+            connection.close().await
+        } else {
+            let mut connection = SqliteConnection::connect(&self.url).await?;
+            sqlx::raw_sql(sql).execute(&mut connection).await?;
+            connection.close().await
+        }
+    }
+
+    pub fn set_clock(&self, seconds: i64) {
+        self.clock.store(START + seconds * 1000, Ordering::SeqCst);
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 
@@ -185,7 +224,7 @@ pub fn claim(n: u64, jti: &str) -> Claim {
         jti: jti.parse().unwrap(),
         exchange: exchange(n),
         request_digest: Sha256::of(b"request"),
-        expires: Timestamp::from_millis(1_767_268_800_000 + 60_000),
+        expires: Timestamp::from_millis(START + 60_000),
         interrupted: draft(Kind::Interrupted, n),
     }
 }
