@@ -5,7 +5,6 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use varco_core::time::Timestamp;
 
 pub mod call;
 pub mod demo;
@@ -57,13 +56,6 @@ enum Command {
 pub fn reasons(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
-/// The system's clock.
-#[expect(clippy::disallowed_methods, reason = "a command is the shell: its clock is the system's")]
-pub fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 impl Cli {

@@ -17,7 +17,7 @@ use varco_core::time::Timestamp;
 use varco_core::wire::{KeyReference, Seal, SealFault, Verifier};
 use varco_jose::{SealSigner, SealTrust};
 
-use crate::app::App;
+use crate::app::{App, Clock};
 use crate::config::{self, Config, Outbound, Provider};
 use crate::start::{StartError, fault, read};
 use crate::tasks::Stop;
@@ -31,19 +31,21 @@ impl Verifier for CurrentSeals {
     }
 }
 
+/// What every provider is called with.
+pub struct Means {
+    pub signer: Arc<SealSigner>,
+    pub seals: Arc<ArcSwap<SealTrust>>,
+    pub clock: Clock,
+}
+
 /// Every provider of the configuration, over one client certificate.
-pub fn sources(
-    config: &Config,
-    signer: &Arc<SealSigner>,
-    seals: &Arc<ArcSwap<SealTrust>>,
-    registry: &Registry,
-) -> Result<Sources, StartError> {
-    let tls = client(&config.outbound)?;
+pub fn sources(config: &Config, registry: &Registry, parts: &Means) -> Result<Sources, StartError> {
+    let tls = client(&config.outbound, &parts.clock)?;
     let ours = Ours {
         issuer: registry.gateway.clone(),
         audiences: vec![registry.gateway.clone(), registry.audience.clone()],
-        signer: signer.clone(),
-        verifier: Arc::new(CurrentSeals(seals.clone())),
+        signer: parts.signer.clone(),
+        verifier: Arc::new(CurrentSeals(parts.seals.clone())),
     };
     let mut sources = Vec::with_capacity(config.providers.len());
     for (agency, provider) in &config.providers {
@@ -75,7 +77,7 @@ fn limits(provider: &Provider) -> Limits {
 }
 
 /// Our end of mutual TLS, read from the files.
-pub fn client(outbound: &Outbound) -> Result<Arc<ClientConfig>, StartError> {
+pub fn client(outbound: &Outbound, clock: &Clock) -> Result<Arc<ClientConfig>, StartError> {
     let pem = read(&outbound.certificate)?;
     let chain = varco_jose::certificates(&pem).map_err(fault(&outbound.certificate))?;
     let key = varco_jose::private_key(&read(&outbound.key)?).map_err(fault(&outbound.key))?;
@@ -87,7 +89,7 @@ pub fn client(outbound: &Outbound) -> Result<Arc<ClientConfig>, StartError> {
         crls: crls.into_iter().map(CertificateRevocationListDer::from).collect(),
     };
     let chain = chain.into_iter().map(CertificateDer::from).collect();
-    varco_adapters::tls::client(trust, chain, key).map_err(fault(&outbound.certificate))
+    varco_adapters::tls::client(trust, chain, key, clock.clone()).map_err(fault(&outbound.certificate))
 }
 
 /// The trust in seals, read from the files.
@@ -123,7 +125,7 @@ pub async fn watch(app: Arc<App>, config: Config, mut stop: Stop) {
             continue;
         }
         seen = found;
-        match (seal_trust(&config.seal), client(&config.outbound)) {
+        match (seal_trust(&config.seal), client(&config.outbound, &app.clock)) {
             (Ok(trust), Ok(tls)) => {
                 app.seals.store(Arc::new(trust));
                 app.sources.renew(&tls);

@@ -35,6 +35,7 @@ use crate::server::{self, Server, Transport};
 use crate::tasks::{Tasks, Unfinished};
 use crate::telemetry::metrics::LogHealth;
 use crate::tls::{self, Channel};
+use crate::outbound::{self, Means};
 use crate::{http, telemetry};
 
 /// Why a gateway did not start. Each says which part and why.
@@ -97,7 +98,8 @@ pub async fn start(config: Config, clock: Clock, entropy: Entropy) -> Result<Run
     let founding = Founding { ceremony: &ceremony, policy: &policy };
     founding.enter(&store, &entropy, &clock).await?;
     let in_force = genesis::in_force(store.read(), &ceremony).await.map_err(log_fault)?;
-    let sources = crate::outbound::sources(&config, &parts.seal, &parts.seals, &in_force.registry)?;
+    let means = Means { signer: parts.seal.clone(), seals: parts.seals.clone(), clock: clock.clone() };
+    let sources = outbound::sources(&config, &in_force.registry, &means)?;
     let app = Arc::new(App {
         entropy,
         store,
@@ -120,7 +122,7 @@ pub async fn start(config: Config, clock: Clock, entropy: Entropy) -> Result<Run
 async fn listen(app: Arc<App>, channel: Arc<Channel>, config: &Config) -> Result<Running, StartError> {
     let tasks = Tasks::new();
     tasks.spawn("channel-watch", tls::watch(channel.clone(), config.reload_every, tasks.stop()));
-    tasks.spawn("trust-watch", crate::outbound::watch(app.clone(), config.clone(), tasks.stop()));
+    tasks.spawn("trust-watch", outbound::watch(app.clone(), config.clone(), tasks.stop()));
     tasks.spawn("limits", limits::keep_tidy(app.limiter.clone(), tasks.stop()));
     let exchange = Open { tasks: &tasks, config };
     let (hosts, address) = (&config.listen.exchange.hosts, config.listen.exchange.address);
@@ -271,7 +273,7 @@ impl Parts {
         }
         Ok(Self {
             seal: Arc::new(seal),
-            seals: Arc::new(ArcSwap::from_pointee(crate::outbound::seal_trust(&config.seal)?)),
+            seals: Arc::new(ArcSwap::from_pointee(outbound::seal_trust(&config.seal)?)),
             keys,
             log_key: Arc::new(log_key),
             log: LogVerifier::new(origin.clone(), verifiers.clone()),

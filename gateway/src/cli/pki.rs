@@ -48,7 +48,7 @@ enum Command {
 pub fn run(args: Args) -> ExitCode {
     match args.command {
         Command::Dev { out } => dev(&out),
-        Command::Renew { pki, agency, suffix } => match upkeep::renew(&pki, &agency, &suffix, super::now()) {
+        Command::Renew { pki, agency, suffix } => match upkeep::renew(&pki, &agency, &suffix, crate::app::system_now()) {
             Ok(()) => {
                 println!(
                     "new keys and certificates in {}",
@@ -58,7 +58,7 @@ pub fn run(args: Args) -> ExitCode {
             }
             Err(error) => failed("renew", &error),
         },
-        Command::Revoke { pki, certificate } => match upkeep::revoke(&pki, &certificate, super::now()) {
+        Command::Revoke { pki, certificate } => match upkeep::revoke(&pki, &certificate, crate::app::system_now()) {
             Ok(list) => {
                 println!("revoked in {}", pki.join(list).display());
                 ExitCode::SUCCESS
@@ -86,7 +86,7 @@ fn dev(out: &std::path::Path) -> ExitCode {
     if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}") {
         bar.set_style(style);
     }
-    let made = Kit::make(super::now(), |what| {
+    let made = Kit::make(crate::app::system_now(), |what| {
         bar.set_message(what.to_owned());
         bar.inc(1);
     });

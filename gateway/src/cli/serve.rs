@@ -1,10 +1,86 @@
-//! `varco serve`: to come.
+//! `varco serve`: a gateway, until it is told to stop.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-#[derive(clap::Args)]
-pub struct Args {}
+use tokio::signal::unix::{SignalKind, signal};
 
-pub fn run(_args: Args) -> ExitCode {
-    ExitCode::from(super::USAGE)
+use super::{NO, USAGE};
+use crate::app::{system_clock, system_entropy};
+use crate::config::{self, Config};
+use crate::{start, telemetry};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The configuration, a TOML file.
+    #[arg(long, short, value_name = "FILE", default_value = "varco.toml")]
+    config: PathBuf,
+    /// Check the configuration and end.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Exits 0 after an orderly stop, 1 when exchanges were cut off, 2 when it cannot start.
+pub fn run(args: Args) -> ExitCode {
+    let config = match config::load(&args.config) {
+        Ok(config) => config,
+        Err(faults) => {
+            for fault in faults {
+                eprintln!("{}: {fault}", args.config.display());
+            }
+            return ExitCode::from(USAGE);
+        }
+    };
+    if args.check {
+        return ExitCode::SUCCESS;
+    }
+    if telemetry::start(config.log).is_err() {
+        eprintln!("varco serve: logs were already being written");
+        return ExitCode::from(USAGE);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("varco serve: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> ExitCode {
+    let running = match start::start(config, system_clock(), system_entropy()).await {
+        Ok(running) => running,
+        Err(error) => {
+            eprintln!("varco serve: {}", super::reasons(&error));
+            return ExitCode::from(USAGE);
+        }
+    };
+    // Whoever started us reads the addresses here, above all when the system chose the ports.
+    println!("listening exchange {}", running.exchange);
+    for (name, address) in [("log", running.log), ("metrics", running.metrics)] {
+        if let Some(address) = address {
+            println!("listening {name} {address}");
+        }
+    }
+    println!("ready");
+    asked_to_stop().await;
+    match running.stop().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(unfinished) => {
+            eprintln!("varco serve: {unfinished}");
+            ExitCode::from(NO)
+        }
+    }
+}
+
+async fn asked_to_stop() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        let _ = tokio::signal::ctrl_c().await;
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
 }

@@ -32,7 +32,7 @@ pub struct Args {
 
 /// Runs until its standard input is closed (so that it ends with whoever started it), or until it is interrupted.
 pub fn run(args: Args) -> ExitCode {
-    let keys = match Keys::from_folder(&args.pki, &args.id, Arc::new(crate::cli::now)) {
+    let keys = match Keys::from_folder(&args.pki, &args.id, Arc::new(crate::app::system_now)) {
         Ok(keys) => keys,
         Err(error) => return failed(&error),
     };
