@@ -128,3 +128,6 @@ impl JwsSigner for Sign {
 fn invalid(fault: Unspecified) -> JoseError {
     JoseError::InvalidSignature(fault.into())
 }
+
+#[cfg(test)]
+mod tests;

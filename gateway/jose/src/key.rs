@@ -180,3 +180,6 @@ fn bit_length(modulus: &[u8]) -> usize {
     let leading = modulus.first().map_or(8, |byte| byte.leading_zeros());
     (modulus.len() * 8).saturating_sub(usize::try_from(leading).unwrap_or(8))
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,3 +104,29 @@ impl NoteVerifier for Ed25519NoteVerifier {
         self.key.verify_sig(text, signature).is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{KeyPair, PKCS_ED25519};
+
+    use super::*;
+
+    #[test]
+    fn a_note_key_checks_what_it_signed_and_nothing_else() {
+        let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        let key = Ed25519NoteKey::from_pem("log.example", key.serialize_pem().as_bytes()).unwrap();
+        let verifier = Ed25519NoteVerifier::from_text(&key.verifier_key().to_string()).unwrap();
+        let signature = key.sign(b"text\n").unwrap();
+        assert_eq!(signature.len(), 64);
+        assert!(verifier.verify(b"text\n", &signature));
+        assert!(!verifier.verify(b"text", &signature));
+        assert_eq!((verifier.name(), verifier.key_id()), (key.name(), key.key_id()));
+    }
+
+    #[test]
+    fn only_ed25519_keys_sign_notes() {
+        let key = KeyPair::generate().unwrap();
+        let refused = Ed25519NoteKey::from_pem("log.example", key.serialize_pem().as_bytes());
+        assert_eq!(refused.err(), Some(NoteKeyFault::KindUnknown));
+    }
+}

@@ -80,3 +80,53 @@ impl OfficerVerifier {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::KeyPair;
+    use varco_core::time::Timestamp;
+
+    use super::*;
+
+    fn officer() -> OfficerKey {
+        OfficerKey::from_pem(KeyPair::generate().unwrap().serialize_pem().as_bytes()).unwrap()
+    }
+
+    fn verifier(officer: &OfficerKey) -> OfficerVerifier {
+        OfficerVerifier { key: PublicKey::from_spki(officer.spki()).unwrap() }
+    }
+
+    fn statement() -> Statement {
+        Statement {
+            act: "approve-policy".to_owned(),
+            sha256: Sha256::of(b"bundle"),
+            at: Timestamp::from_seconds(1_772_442_000),
+        }
+    }
+
+    #[test]
+    fn a_statement_is_its_officers_alone() {
+        let (one, other) = (officer(), officer());
+        let token = one.sign(&statement()).unwrap();
+        assert_eq!(verifier(&one).verify(&token), Ok(statement()));
+        assert_eq!(verifier(&other).verify(&token), Err(StatementError::OtherKey));
+    }
+
+    #[test]
+    fn a_statement_cannot_be_changed_or_replaced_by_another_kind_of_token() {
+        let one = officer();
+        let token = one.sign(&statement()).unwrap();
+        let (header, rest) = token.split_once('.').unwrap();
+        let (_, signature) = rest.split_once('.').unwrap();
+        let other = one.sign(&Statement { act: "genesis".to_owned(), ..statement() }).unwrap();
+        let payload = other.split('.').nth(1).unwrap();
+        let mixed = format!("{header}.{payload}.{signature}");
+        assert_eq!(verifier(&one).verify(&mixed), Err(StatementError::SignatureInvalid));
+
+        let record = varco_core::wire::record_jws(&serde_json::json!({"iat": 1}), &one).unwrap();
+        assert_eq!(
+            verifier(&one).verify(&record),
+            Err(StatementError::Malformed(varco_core::wire::Fault::TypeOther))
+        );
+    }
+}

@@ -4,7 +4,7 @@
 //! subgroup that 65537 generates. A sound key does so for all of these primes about once in 2^27.
 
 /// The odd primes whose subgroup is small enough to tell something, up to 167 as in the published fingerprint.
-const PRIMES: [u32; 38] = [
+pub(crate) const PRIMES: [u32; 38] = [
     3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103,
     107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
 ];

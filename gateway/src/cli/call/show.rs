@@ -1,0 +1,83 @@
+//! An answer for people: what was released, at which view, and what was withheld by whom.
+
+use serde_json::{Map, Value};
+use varco_core::json;
+
+use super::{AnswerSeal, Received};
+use crate::cli::language::Language;
+
+/// The answer as one object: status, who sealed it, and the body.
+pub fn as_json(received: &Received) -> String {
+    let body = json::parse(&received.body).unwrap_or(Value::Null);
+    let (sealed, organization, issuer) = match &received.seal {
+        AnswerSeal::Good { organization, issuer } => (true, organization.as_deref(), issuer.as_deref()),
+        AnswerSeal::None => (false, None, None),
+    };
+    serde_json::json!({
+        "status": received.status, "sealed": sealed, "sealed_by": organization, "issuer": issuer, "body": body,
+    })
+    .to_string()
+}
+
+pub fn as_text(received: &Received, language: Language) -> String {
+    let answer = format!("{} {}", language.choose("Risposta", "Answer"), received.status);
+    let mut lines = vec![match &received.seal {
+        AnswerSeal::Good { organization, .. } => {
+            let nobody = language.choose("un ente senza identificativo", "a body without identifier");
+            let sealed = language.choose("firma verificata di", "verified seal of");
+            format!("{answer}, {sealed} {}", organization.as_deref().unwrap_or(nobody))
+        }
+        AnswerSeal::None => format!("{answer}, {}", language.choose("non firmata", "not signed")),
+    }];
+    let Ok(Value::Object(body)) = json::parse(&received.body) else {
+        return lines.join("\n");
+    };
+    if received.status >= 400 {
+        lines.extend(problem(&body));
+    }
+    let text = |name: &str| body.get(name).and_then(Value::as_str);
+    lines.extend(text("exchange").map(|id| format!("{} {id}", language.choose("Scambio", "Exchange"))));
+    let empty = Map::new();
+    let record = body.get("record").and_then(Value::as_object).unwrap_or(&empty);
+    let fields = body.get("fields").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    lines.extend(fields.iter().filter_map(Value::as_object).map(|field| line(field, record)));
+    if body.contains_key("receipt") {
+        lines.push(
+            language
+                .choose("Ricevuta del registro: con --json", "Receipt of the log: with --json")
+                .to_owned(),
+        );
+    }
+    lines.join("\n")
+}
+
+fn problem(body: &Map<String, Value>) -> impl Iterator<Item = String> {
+    ["code", "title", "detail"]
+        .into_iter()
+        .filter_map(|name| body.get(name).and_then(Value::as_str).map(|text| format!("  {name}: {text}")))
+}
+
+/// `name: value (view)` or `name: outcome, layer, reason`.
+fn line(field: &Map<String, Value>, record: &Map<String, Value>) -> String {
+    let text = |name: &str| field.get(name).and_then(Value::as_str);
+    let name = text("name").unwrap_or("?");
+    match record.get(name) {
+        Some(value) => {
+            let view = text("view").map(|view| format!(" ({view})")).unwrap_or_default();
+            format!("  {name}: {}{view}", plain(value))
+        }
+        None => {
+            let why: Vec<_> = ["outcome", "layer", "reason"].into_iter().filter_map(text).collect();
+            format!("  {name}: {}", why.join(", "))
+        }
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            value.to_string()
+        }
+    }
+}
