@@ -164,7 +164,7 @@ enum AnswerSeal {
 }
 
 pub fn run(args: Args) -> ExitCode {
-    let now = super::now();
+    let now = crate::app::system_now();
     let outcome = signed(&args, now).and_then(|(url, message)| {
         if args.dry.show_request {
             return Ok((request_text(&args, &message, now)?, true));
@@ -291,7 +291,7 @@ fn send(args: &Args, url: &Uri, message: Message) -> Result<Received, PullError>
     }
     let audiences = [args.issuer.to_string()];
     // The clock again: the answer is younger than the question.
-    let expectation = Expectation { audiences: &audiences, now: super::now(), rules: Rules::default() };
+    let expectation = Expectation { audiences: &audiences, now: crate::app::system_now(), rules: Rules::default() };
     let verified = verify_response(&message, &expectation, &asked, &trust)?;
     let organization = verified.seal.organization.map(|organization| organization.to_string());
     if keys.sealed_by.is_some() && keys.sealed_by != organization {
