@@ -1,10 +1,152 @@
-//! `varco log`: to come.
+//! `varco log`: checks of the access log, and proofs for other people.
+//!
+//! `verify` reads a whole database, `prove` makes one receipt from it, `receipt` checks one with nothing but a key.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Subcommand;
+use varco_core::log::note::{NoteVerifier, VerifierKey};
+use varco_core::log::proof::LogVerifier;
+use varco_jose::Ed25519NoteVerifier;
+
+mod prove;
+mod receipt;
+mod tiles;
+mod verify;
+mod words;
+
+pub use words::Lang;
+
+/// A key file, a checkpoint, a receipt: all are far smaller.
+const FILE_MAX: u64 = 1024 * 1024;
 
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
 
-pub fn run(_args: Args) -> ExitCode {
-    ExitCode::from(super::USAGE)
+#[derive(Subcommand)]
+enum Command {
+    /// Make the receipt of one entry from the database.
+    Prove(prove::Args),
+    /// Check a receipt without a database or a network.
+    Receipt(receipt::Args),
+    /// Check the whole log: every leaf, body, signature and time.
+    Verify(verify::Args),
+}
+
+/// Whose signatures are believed.
+#[derive(clap::Args)]
+struct Trust {
+    /// The log's public key, `<name>+<8 digits>+<base64>`, or a file with one such key a line.
+    #[arg(long, value_name = "KEY|FILE", required = true)]
+    key: Vec<String>,
+    /// The log's origin, where it is not the name of the first key.
+    #[arg(long)]
+    origin: Option<String>,
+}
+
+/// How the answer is given.
+#[derive(clap::Args)]
+struct Answer {
+    /// One JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+    /// The language of the text.
+    #[arg(long, value_enum, default_value_t)]
+    lang: Lang,
+}
+
+/// Why a command cannot even be tried: all of them exit with 2.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("the anchor `{0}` cannot be used")]
+    Anchor(PathBuf, #[source] varco_store::anchor::AnchorError),
+    #[error("the checkpoint `{0}` is not one")]
+    Checkpoint(PathBuf, #[source] varco_core::log::checkpoint::CheckpointFault),
+    #[error("the database cannot be opened")]
+    Connect(#[from] varco_store::db::ConnectError),
+    #[error("the file `{0}` cannot be read")]
+    File(PathBuf, #[source] std::io::Error),
+    #[error("`{0}` is neither a key nor a file with keys")]
+    Key(String),
+    #[error("the key `{0}` is not an Ed25519 key")]
+    KeyKind(String),
+    #[error("no key is given")]
+    NoKey,
+    #[error("the database holds no log")]
+    NoLog,
+    #[error("the database cannot be read")]
+    Read(#[from] varco_store::read::ReadError),
+    #[error("the file `{0}` is not a receipt")]
+    Receipt(PathBuf, #[source] varco_core::log::proof::ProofFault),
+    #[error("nothing can be run")]
+    Runtime(#[source] std::io::Error),
+    #[error("{0}")]
+    Usage(String),
+}
+
+pub fn run(args: Args) -> ExitCode {
+    let (name, done) = match args.command {
+        Command::Prove(args) => ("prove", prove::run(&args)),
+        Command::Receipt(args) => ("receipt", receipt::run(&args)),
+        Command::Verify(args) => ("verify", verify::run(&args)),
+    };
+    match done {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("varco log {name}: {}", super::reasons(&failure));
+            ExitCode::from(super::USAGE)
+        }
+    }
+}
+
+impl Trust {
+    fn verifier(&self) -> Result<LogVerifier, Failure> {
+        let mut keys = Vec::new();
+        for given in &self.key {
+            keys.append(&mut read_keys(given)?);
+        }
+        let first = keys.first().ok_or(Failure::NoKey)?;
+        let origin = self.origin.clone().unwrap_or_else(|| first.name().to_owned());
+        let keys = keys.into_iter().map(usable).collect::<Result<_, _>>()?;
+        Ok(LogVerifier::new(origin, keys))
+    }
+}
+
+fn usable(key: VerifierKey) -> Result<Arc<dyn NoteVerifier>, Failure> {
+    let name = key.name().to_owned();
+    Ok(Arc::new(Ed25519NoteVerifier::new(key).map_err(|_| Failure::KeyKind(name))?))
+}
+
+/// A key given as text, or as a file of keys with empty lines and `#` comments.
+fn read_keys(given: &str) -> Result<Vec<VerifierKey>, Failure> {
+    if let Ok(key) = given.parse() {
+        return Ok(vec![key]);
+    }
+    let text = read_file(Path::new(given)).map_err(|_| Failure::Key(given.to_owned()))?;
+    let text = String::from_utf8(text).map_err(|_| Failure::Key(given.to_owned()))?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| line.parse().map_err(|_| Failure::Key(line.to_owned()))).collect()
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
+    use std::io::Read as _;
+    let fault = |error| Failure::File(path.to_owned(), error);
+    let mut bytes = Vec::new();
+    if path == Path::new("-") {
+        std::io::stdin().take(FILE_MAX).read_to_end(&mut bytes).map_err(fault)?;
+    } else {
+        std::fs::File::open(path).map_err(fault)?.take(FILE_MAX).read_to_end(&mut bytes).map_err(fault)?;
+    }
+    Ok(bytes)
+}
+
+/// Runs what must wait for a database.
+fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(Failure::Runtime)?.block_on(work)
 }

@@ -1,0 +1,62 @@
+//! The stored tiles held against the leaves: proofs for other people are made from tiles, so they must be right too.
+
+use varco_core::hash::Sha256;
+use varco_core::log::tile::{LEVEL_MAX, TileId, WIDTH, perfect_root};
+use varco_store::read::{ReadError, Reader};
+
+/// Takes the leaf hashes in order and compares each tile as soon as it is complete. Holds at most 256 hashes a level.
+pub struct TileCheck<'a> {
+    reader: &'a Reader,
+    size: u64,
+    /// For each level, how many tiles were compared and the hashes of the one that grows.
+    levels: Vec<(u64, Vec<Sha256>)>,
+    wrong: Vec<TileId>,
+}
+
+impl<'a> TileCheck<'a> {
+    pub fn of(reader: &'a Reader, size: u64) -> Self {
+        let levels = (0..=LEVEL_MAX).map(|_| (0, Vec::new())).collect();
+        Self { reader, size, levels, wrong: Vec::new() }
+    }
+
+    pub async fn leaf(&mut self, hash: Sha256) -> Result<(), ReadError> {
+        let mut carry = Some(hash);
+        for level in 0..=LEVEL_MAX {
+            let Some(hash) = carry.take() else { break };
+            let Some((_, hashes)) = self.levels.get_mut(usize::from(level)) else { break };
+            hashes.push(hash);
+            if u64::try_from(hashes.len()) == Ok(WIDTH) {
+                carry = self.compare(level).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The tiles that are not what the leaves make them, after the incomplete ones at the right edge were compared too.
+    pub async fn finish(mut self) -> Result<Vec<TileId>, ReadError> {
+        for level in 0..=LEVEL_MAX {
+            self.compare(level).await?;
+        }
+        Ok(self.wrong)
+    }
+
+    /// Compares the tile that grows at this level and begins the next one. Gives back the root of a full one.
+    async fn compare(&mut self, level: u8) -> Result<Option<Sha256>, ReadError> {
+        let Some((n, hashes)) = self.levels.get_mut(usize::from(level)) else { return Ok(None) };
+        let (here, hashes) = (*n, std::mem::take(hashes));
+        *n += 1;
+        let Ok(width) = u16::try_from(hashes.len()) else { return Ok(None) };
+        if width == 0 {
+            return Ok(None);
+        }
+        let stored = match self.reader.tile(u32::from(level), here, self.size).await {
+            Ok(stored) => stored,
+            Err(ReadError::Damaged(_)) => None,
+            Err(fault) => return Err(fault),
+        };
+        if stored.as_ref() != Some(&hashes) {
+            self.wrong.push(TileId { level, n: here, width });
+        }
+        Ok(perfect_root(&hashes).filter(|_| u64::from(width) == WIDTH))
+    }
+}

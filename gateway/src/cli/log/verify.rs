@@ -1,0 +1,239 @@
+//! `varco log verify`: the log re-derived from its stored bytes and held against everything that was signed about it.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use varco_core::log::audit::{Audit, HeadVerdict, Report, Stored};
+use varco_core::log::checkpoint::CheckpointFault;
+use varco_core::log::entry::Slots;
+use varco_core::log::proof::{LogVerifier, ProofFault, Receipt};
+use varco_core::log::tile::TileId;
+use varco_core::log::tree::{Head, leaf_hash};
+use varco_store::anchor::Anchor;
+use varco_store::read::{LogHead, ReadError, Reader};
+
+use super::tiles::TileCheck;
+use super::{Answer, Failure, Lang, Trust, read_file, wait, words};
+
+mod report;
+
+/// Entries read at once: as many as a tile has, some hundred KiB with their bodies.
+const PAGE: u64 = 256;
+
+#[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("signed").required(true).multiple(true).args(["anchor", "checkpoint", "receipt"])))]
+pub struct Args {
+    /// The database: `sqlite:<path>` or `postgres://...`. It is only read; the gateway may be running.
+    #[arg(long, value_name = "URL")]
+    database: String,
+    /// The gateway's anchor file, with the last checkpoint it has signed.
+    #[arg(long, value_name = "FILE")]
+    anchor: Option<PathBuf>,
+    /// A checkpoint somebody kept, such as `GET /log/checkpoint` gave it.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
+    /// A receipt somebody kept: its entry and its checkpoint must be those of this log.
+    #[arg(long, value_name = "FILE")]
+    receipt: Vec<PathBuf>,
+    #[command(flatten)]
+    trust: Trust,
+    #[command(flatten)]
+    answer: Answer,
+}
+
+/// Something that was signed about the log, and what it is worth.
+struct Claim {
+    source: Source,
+    path: PathBuf,
+    worth: Worth,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Anchor,
+    Checkpoint,
+    Receipt,
+}
+
+enum Worth {
+    /// The anchor of a gateway that has signed nothing yet.
+    Empty,
+    /// Correctly signed; whether the entries bear it out is for the audit to say.
+    Head(Head),
+    NotAReceipt(ProofFault),
+    NotSigned(CheckpointFault),
+}
+
+/// All that was found.
+struct Outcome {
+    origin: String,
+    head: LogHead,
+    claims: Vec<Claim>,
+    report: Report,
+    /// Tiles that are not what the leaves make them; `None` when leaves are missing and nothing can be said.
+    tiles: Option<Vec<TileId>>,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let outcome = wait(outcome(args))?;
+    if args.answer.json {
+        println!("{}", report::json(&outcome));
+    } else {
+        print!("{}", report::text(&outcome, args.answer.lang));
+    }
+    Ok(if outcome.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(super::super::NO) })
+}
+
+async fn outcome(args: &Args) -> Result<Outcome, Failure> {
+    let verifier = args.trust.verifier()?;
+    // Before the database is read: whatever was signed by now must be there.
+    let claims = claims(args, &verifier)?;
+    verify(&args.database, verifier.origin(), claims, args.answer.lang).await
+}
+
+fn claims(args: &Args, verifier: &LogVerifier) -> Result<Vec<Claim>, Failure> {
+    let mut claims = Vec::new();
+    if let Some(path) = &args.anchor {
+        let note = Anchor::peek(path).map_err(|fault| Failure::Anchor(path.clone(), fault))?;
+        let worth = note.map_or(Worth::Empty, |note| signed(verifier, note.as_bytes()));
+        claims.push(Claim { source: Source::Anchor, path: path.clone(), worth });
+    }
+    for path in &args.checkpoint {
+        let worth = signed(verifier, &read_file(path)?);
+        claims.push(Claim { source: Source::Checkpoint, path: path.clone(), worth });
+    }
+    for path in &args.receipt {
+        claims.push(Claim { source: Source::Receipt, path: path.clone(), worth: received(verifier, path)? });
+    }
+    Ok(claims)
+}
+
+fn signed(verifier: &LogVerifier, note: &[u8]) -> Worth {
+    match verifier.open(note) {
+        Ok(checkpoint) => Worth::Head(checkpoint.head()),
+        Err(fault) => Worth::NotSigned(fault),
+    }
+}
+
+fn received(verifier: &LogVerifier, path: &Path) -> Result<Worth, Failure> {
+    let receipt = match Receipt::parse(&read_file(path)?) {
+        Ok(receipt) => receipt,
+        Err(fault) => return Ok(Worth::NotAReceipt(fault)),
+    };
+    Ok(match verifier.check(&receipt) {
+        Ok(()) => signed(verifier, receipt.proof.checkpoint.as_bytes()),
+        Err(fault) => Worth::NotAReceipt(fault),
+    })
+}
+
+async fn verify(url: &str, origin: &str, claims: Vec<Claim>, lang: Lang) -> Result<Outcome, Failure> {
+    let reader = Reader::open(url).await?;
+    let head = reader.log().await?.ok_or(Failure::NoLog)?;
+    let mut heads = vec![Head { size: head.size, root: head.root }];
+    heads.extend(claims.iter().filter_map(Claim::head));
+    let bar = progress(head.size, lang);
+    let audited = audit(&reader, head.size, Audit::against(&heads), &bar).await;
+    bar.finish_and_clear();
+    reader.close().await;
+    let (report, tiles) = audited?;
+    Ok(Outcome { origin: origin.to_owned(), head, claims, report, tiles })
+}
+
+/// Drawn on a terminal only; piped output stays quiet.
+fn progress(size: u64, lang: Lang) -> ProgressBar {
+    let bar = ProgressBar::new(size);
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:32} {human_pos}/{human_len} {per_sec} {eta}")
+    {
+        bar.set_style(style);
+    }
+    bar.set_message(lang.of("verifica", "checking"));
+    bar
+}
+
+async fn audit(
+    reader: &Reader,
+    size: u64,
+    mut audit: Audit,
+    bar: &ProgressBar,
+) -> Result<(Report, Option<Vec<TileId>>), Failure> {
+    let mut tiles = TileCheck::of(reader, size);
+    let mut taken = 0;
+    for from in (0..size).step_by(usize::try_from(PAGE).unwrap_or(1)) {
+        let to = from.saturating_add(PAGE).min(size);
+        let mut bodies = bodies(reader, from, to).await?.into_iter().peekable();
+        for stored in reader.stored(from, to).await? {
+            while bodies.next_if(|(index, _)| *index < stored.index).is_some() {}
+            let slots = bodies.next_if(|(index, _)| *index == stored.index).map(|(_, slots)| slots);
+            let entry = Stored {
+                index: stored.index,
+                leaf: &stored.leaf,
+                leaf_hash: Some(stored.leaf_hash),
+                slots: &slots.unwrap_or_default(),
+            };
+            // A primary key and `ORDER BY` leave no other order.
+            audit.entry(entry).map_err(|_| ReadError::Damaged("index"))?;
+            // Where a leaf is missing, the tiles after it cannot be made.
+            if stored.index == taken {
+                tiles.leaf(leaf_hash(&stored.leaf)).await?;
+                taken += 1;
+            }
+        }
+        bar.set_position(to);
+    }
+    let tiles = if taken == size { Some(tiles.finish().await?) } else { None };
+    Ok((audit.finish(), tiles))
+}
+
+/// The bodies of a page. A row that cannot be one is taken as absent, which the audit then reports for its entry.
+async fn bodies(reader: &Reader, from: u64, to: u64) -> Result<Vec<(u64, Slots)>, ReadError> {
+    match reader.slots_between(from, to).await {
+        Err(ReadError::Damaged(_)) => {}
+        other => return other,
+    }
+    let mut found = Vec::new();
+    for index in from..to {
+        match reader.slots(index).await {
+            Ok(slots) => found.push((index, slots)),
+            Err(ReadError::Damaged(_)) => {}
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(found)
+}
+
+impl Claim {
+    fn head(&self) -> Option<Head> {
+        match &self.worth {
+            Worth::Head(head) => Some(*head),
+            Worth::Empty | Worth::NotAReceipt(_) | Worth::NotSigned(_) => None,
+        }
+    }
+}
+
+impl Outcome {
+    /// What the entries say of a head.
+    fn verdict(&self, head: &Head) -> HeadVerdict {
+        let found = self.report.heads.iter().find(|(other, _)| other == head);
+        found.map_or(HeadVerdict::Unknown, |(_, verdict)| *verdict)
+    }
+
+    /// How many entries a signature covers.
+    fn covered(&self) -> Option<u64> {
+        let holding =
+            self.claims.iter().filter_map(Claim::head).filter(|head| self.verdict(head) == HeadVerdict::Ok);
+        holding.map(|head| head.size).max()
+    }
+
+    fn is_sound(&self) -> bool {
+        let claims_hold = self.claims.iter().all(|claim| claim.head().is_some());
+        self.report.is_sound()
+            && claims_hold
+            && self.covered().is_some()
+            && self.origin == self.head.origin
+            && self.tiles.as_ref().is_some_and(Vec::is_empty)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! How the outcome of `varco log verify` is told: to people and, with `--json`, to programs.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use varco_core::log::audit::{Finding, HeadVerdict, Verdict};
+use varco_core::log::tree::Head;
+
+use super::{Claim, Lang, Outcome, Source, Worth, words};
+
+/// More findings than this are only counted: nobody reads on, and `--json` has them all.
+const SHOWN: usize = 20;
+
+pub fn json(outcome: &Outcome) -> Value {
+    let report = &outcome.report;
+    let kinds: serde_json::Map<String, Value> =
+        report.kinds.iter().map(|(kind, count)| (kind.text().to_owned(), json!(count))).collect();
+    json!({
+        "sound": outcome.is_sound(),
+        "origin": outcome.origin,
+        "database": {
+            "origin": outcome.head.origin,
+            "size": outcome.head.size,
+            "root": outcome.head.root.base64(),
+            "verdict": words::head_code(outcome.verdict(&own(outcome))),
+        },
+        "size": report.size,
+        "root": report.root.map(|root| root.base64()),
+        "signed_size": outcome.covered(),
+        "intact": report.intact,
+        "kinds": kinds,
+        "last_at": report.last_at,
+        "claims": outcome.claims.iter().map(|claim| claim_json(outcome, claim)).collect::<Vec<_>>(),
+        "findings": report.findings.iter().map(finding_json).collect::<Vec<_>>(),
+        "back_in_time": report.back_in_time,
+        "wrong_tiles": outcome.tiles.as_ref().map(|tiles| tiles.iter().map(ToString::to_string).collect::<Vec<_>>()),
+    })
+}
+
+fn claim_json(outcome: &Outcome, claim: &Claim) -> Value {
+    let source = match claim.source {
+        Source::Anchor => "anchor",
+        Source::Checkpoint => "checkpoint",
+        Source::Receipt => "receipt",
+    };
+    let verdict = match &claim.worth {
+        Worth::Empty => "empty",
+        Worth::Head(head) => words::head_code(outcome.verdict(head)),
+        Worth::NotAReceipt(_) => "not-proved",
+        Worth::NotSigned(_) => "not-signed",
+    };
+    json!({ "source": source, "file": claim.path, "size": claim.head().map(|head| head.size), "verdict": verdict })
+}
+
+fn finding_json(finding: &Finding) -> Value {
+    let (mut slot, mut order) = (None, None);
+    match finding.verdict {
+        Verdict::BodyTampered(name) | Verdict::ErasedWithoutOrder(name) => slot = Some(name),
+        Verdict::ErasedByOrder(at) => order = Some(at),
+        Verdict::LeafTampered | Verdict::Missing | Verdict::Ok => {}
+    }
+    json!({
+        "first": finding.first,
+        "last": finding.last,
+        "verdict": words::verdict_code(finding.verdict),
+        "slot": slot,
+        "order": order,
+    })
+}
+
+pub fn text(outcome: &Outcome, lang: Lang) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_text(&mut out, outcome, lang);
+    out
+}
+
+fn write_text(out: &mut String, outcome: &Outcome, lang: Lang) -> std::fmt::Result {
+    let report = &outcome.report;
+    writeln!(out, "{:<10} {}", lang.of("Registro", "Log"), outcome.head.origin)?;
+    if outcome.origin != outcome.head.origin {
+        let wrong = lang.of("NON è quello atteso", "is NOT the expected one");
+        writeln!(out, "{:<10} {wrong}: `{}`", "", outcome.origin)?;
+    }
+    write!(out, "{:<10} {}", lang.of("Voci", "Entries"), words::number(lang, report.size))?;
+    match report.last_at {
+        Some(at) => writeln!(out, ", {} {at}", lang.of("l'ultima del", "the last of"))?,
+        None => writeln!(out)?,
+    }
+    for (kind, count) in &report.kinds {
+        writeln!(out, "{:<10} {:>9} {}", "", words::number(lang, *count), words::kind(lang, *kind))?;
+    }
+    let root = report.root.map_or_else(|| "—".to_owned(), |root| root.base64());
+    writeln!(out, "{:<10} {root}", lang.of("Radice", "Root"))?;
+    let own = outcome.verdict(&own(outcome));
+    if own != HeadVerdict::Ok {
+        writeln!(
+            out,
+            "{:<10} {}: {}",
+            "",
+            lang.of("stato nella base dati", "state in the database"),
+            words::head(lang, own)
+        )?;
+    }
+    for claim in &outcome.claims {
+        writeln!(out, "{:<10} {}", lang.of("Firma", "Signature"), claim_text(outcome, claim, lang))?;
+    }
+    write_findings(out, outcome, lang)?;
+    write_ending(out, outcome, lang)
+}
+
+fn claim_text(outcome: &Outcome, claim: &Claim, lang: Lang) -> String {
+    let source = match claim.source {
+        Source::Anchor => lang.of("àncora", "anchor"),
+        Source::Checkpoint => lang.of("punto di controllo", "checkpoint"),
+        Source::Receipt => lang.of("ricevuta", "receipt"),
+    };
+    let worth = match &claim.worth {
+        Worth::Empty => {
+            lang.of("vuota: il registro non ha ancora firmato nulla", "empty: nothing signed yet").to_owned()
+        }
+        Worth::Head(head) => {
+            let entries = lang.of("voci", "entries");
+            format!(
+                "{} {entries}: {}",
+                words::number(lang, head.size),
+                words::head(lang, outcome.verdict(head))
+            )
+        }
+        Worth::NotAReceipt(fault) => words::proof(lang, fault),
+        Worth::NotSigned(fault) => words::checkpoint(lang, fault),
+    };
+    format!("{source} {}: {worth}", claim.path.display())
+}
+
+fn write_findings(out: &mut String, outcome: &Outcome, lang: Lang) -> std::fmt::Result {
+    let report = &outcome.report;
+    for finding in report.findings.iter().take(SHOWN) {
+        let entries = if finding.first == finding.last {
+            format!("{} {}", lang.of("voce", "entry"), finding.first)
+        } else {
+            format!("{} {}–{}", lang.of("voci", "entries"), finding.first, finding.last)
+        };
+        writeln!(out, "{:<10} {entries}: {}", "", words::verdict(lang, finding.verdict))?;
+    }
+    if let Some(more) = report.findings.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        writeln!(out, "{:<10} {} {more}", "", lang.of("altri rilievi:", "further findings:"))?;
+    }
+    for index in report.back_in_time.iter().take(SHOWN) {
+        let what = lang.of(
+            "il suo tempo precede quello della voce prima",
+            "its time is before that of the entry before",
+        );
+        writeln!(out, "{:<10} {} {index}: {what}", "", lang.of("voce", "entry"))?;
+    }
+    for tile in outcome.tiles.iter().flatten().take(SHOWN) {
+        let what = lang.of("non corrisponde alle voci", "is not what the entries make it");
+        writeln!(out, "{:<10} {tile}: {what}", "")?;
+    }
+    Ok(())
+}
+
+fn write_ending(out: &mut String, outcome: &Outcome, lang: Lang) -> std::fmt::Result {
+    let report = &outcome.report;
+    let bodies = lang.of("voci con tutte le loro parti", "entries with all their bodies");
+    let erased = report.count(|verdict| matches!(verdict, Verdict::ErasedByOrder(_)));
+    write!(out, "{:<10} {} {bodies}", lang.of("Corpi", "Bodies"), words::number(lang, report.intact))?;
+    if erased > 0 {
+        let by_order = lang.of("con parti cancellate per ordine", "with bodies erased by order");
+        write!(out, ", {} {by_order}", words::number(lang, erased))?;
+    }
+    writeln!(out)?;
+    if let Some(after) = outcome.covered().and_then(|size| report.size.checked_sub(size)).filter(|n| *n > 0) {
+        let what = lang.of("voci dopo l'ultima firma indicata", "entries after the last signature given");
+        writeln!(out, "{:<10} {} {what}", "", words::number(lang, after))?;
+    }
+    let ending = if outcome.is_sound() {
+        lang.of("Il registro è integro.", "The log is whole.")
+    } else {
+        lang.of("Il registro NON è integro.", "The log is NOT whole.")
+    };
+    writeln!(out, "\n{ending}")
+}
+
+/// The head the database claims for itself, which nobody has signed.
+fn own(outcome: &Outcome) -> Head {
+    Head { size: outcome.head.size, root: outcome.head.root }
+}

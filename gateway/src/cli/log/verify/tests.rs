@@ -1,0 +1,213 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use clap::Parser as _;
+use serde_json::json;
+use varco_core::hash::Sha256;
+use varco_core::log::audit::{Finding, Verdict};
+use varco_core::log::entry::{Draft, Kind, Slot, SlotName};
+use varco_core::time::Timestamp;
+use varco_jose::Ed25519NoteKey;
+use varco_store::store::{Limits, MissingAnchor, Options, Store};
+use varco_store::submission::Submission;
+
+use super::*;
+use crate::cli::log::prove;
+
+const ORIGIN: &str = "varco.test/access-log/2026";
+
+#[derive(clap::Parser)]
+struct Verify {
+    #[command(flatten)]
+    args: Args,
+}
+
+#[derive(clap::Parser)]
+struct Prove {
+    #[command(flatten)]
+    args: prove::Args,
+}
+
+/// A log with a real key in a directory of its own.
+struct World {
+    directory: PathBuf,
+    key: Ed25519NoteKey,
+}
+
+impl World {
+    /// `count` disclosures, each with all its bodies.
+    async fn of(count: u32) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("varco-log-verify-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
+        let directory = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir_all(&directory).unwrap();
+        let world = Self { directory, key: key() };
+        world.append(0, count).await;
+        world
+    }
+
+    async fn append(&self, first: u32, count: u32) {
+        let store = Store::open(self.options()).await.unwrap();
+        for n in first..first + count {
+            store.append(Submission::new(disclosure(n))).await.unwrap();
+        }
+        store.close().await;
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            url: self.url(),
+            anchor: self.path("anchor"),
+            origin: ORIGIN.to_owned(),
+            replica: "one".to_owned(),
+            signer: Arc::new(self.key.clone()),
+            verifiers: vec![Arc::new(self.key.verifier().unwrap())],
+            clock: Arc::new(|| Timestamp::from_millis(1_772_440_867_120)),
+            missing_anchor: MissingAnchor::Refuse,
+            limits: Limits::default(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    fn url(&self) -> String {
+        format!("sqlite:{}", self.path("varco.db").display())
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let anchor = self.path("anchor").display().to_string();
+        let key = self.key.verifier_key().to_string();
+        ["x", "--database", &self.url(), "--key", &key, "--anchor", &anchor].map(str::to_owned).to_vec()
+    }
+
+    async fn outcome(&self, more: &[&str]) -> Outcome {
+        let arguments = self.arguments().into_iter().chain(more.iter().map(|text| (*text).to_owned()));
+        outcome(&Verify::try_parse_from(arguments).unwrap().args).await.unwrap()
+    }
+
+    async fn prove(&self, entry: &str) -> Receipt {
+        let arguments = self.arguments().into_iter().chain([entry.to_owned()]);
+        let args = Prove::try_parse_from(arguments).unwrap().args;
+        prove::receipt(&args, &self.verifier()).await.unwrap().unwrap()
+    }
+
+    fn verifier(&self) -> LogVerifier {
+        LogVerifier::new(ORIGIN.to_owned(), vec![Arc::new(self.key.verifier().unwrap())])
+    }
+
+    /// Changes bytes in the closed database, as somebody with access to the disk could.
+    fn tamper(&self, from: &str, to: &str) {
+        assert_eq!(from.len(), to.len());
+        let mut bytes = std::fs::read(self.path("varco.db")).unwrap();
+        let found = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
+        bytes[found..found + to.len()].copy_from_slice(to.as_bytes());
+        std::fs::write(self.path("varco.db"), bytes).unwrap();
+    }
+}
+
+fn key() -> Ed25519NoteKey {
+    let random = aws_lc_rs::rand::SystemRandom::new();
+    let pkcs8 = aws_lc_rs::signature::Ed25519KeyPair::generate_pkcs8(&random).unwrap();
+    Ed25519NoteKey::from_pkcs8(ORIGIN, pkcs8.as_ref()).unwrap()
+}
+
+fn id(n: u32) -> String {
+    format!("0198f0c2-aaaa-7fff-bfff-{n:012x}")
+}
+
+fn disclosure(n: u32) -> Draft {
+    let mut draft = Draft::new(Kind::Disclosure, id(n).parse().unwrap());
+    draft.consumer = Some("cpi-lucca".parse().unwrap());
+    for name in SlotName::ALL {
+        let salt = *Sha256::of(format!("{n} {name}").as_bytes()).as_bytes();
+        draft.slots.set(name, Slot::new(salt, &json!({ "slot": format!("{name}-{n:04}") })));
+    }
+    draft
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_touched_is_whole() {
+    let world = World::of(300).await;
+    let outcome = world.outcome(&[]).await;
+    assert!(outcome.is_sound(), "{}", report::text(&outcome, Lang::En));
+    assert_eq!((outcome.report.size, outcome.covered()), (300, Some(300)));
+    let json = report::json(&outcome);
+    assert_eq!(
+        (&json["sound"], &json["kinds"], &json["wrong_tiles"]),
+        (&json!(true), &json!({"disclosure": 300}), &json!([]))
+    );
+    let text = report::text(&outcome, Lang::It);
+    assert!(text.contains("300 comunicazione") && text.ends_with("Il registro è integro.\n"), "{text}");
+}
+
+#[tokio::test]
+async fn an_altered_leaf_is_found_and_named() {
+    let world = World::of(5).await;
+    world.tamper("\"consumer\":\"cpi-lucca\"", "\"consumer\":\"cpi-siena\"");
+    let outcome = world.outcome(&[]).await;
+    assert!(matches!(outcome.report.findings[..], [Finding { verdict: Verdict::LeafTampered, .. }]));
+    assert!(!outcome.is_sound());
+    assert!(report::text(&outcome, Lang::It).ends_with("Il registro NON è integro.\n"));
+}
+
+#[tokio::test]
+async fn an_altered_body_is_found_though_every_hash_is_right() {
+    let world = World::of(5).await;
+    world.tamper("operator-0003", "operator-0004");
+    let outcome = world.outcome(&[]).await;
+    let verdict = Verdict::BodyTampered(SlotName::Operator);
+    assert_eq!(outcome.report.findings, [Finding { first: 3, last: 3, verdict }]);
+    assert_eq!(outcome.covered(), Some(5));
+    assert!(!outcome.is_sound());
+    let json = report::json(&outcome);
+    assert_eq!(
+        json["findings"][0],
+        json!({"first": 3, "last": 3, "verdict": "body-tampered", "slot": "operator", "order": null})
+    );
+}
+
+#[tokio::test]
+async fn a_restored_backup_is_found_by_the_anchor() {
+    let world = World::of(3).await;
+    std::fs::copy(world.path("varco.db"), world.path("backup.db")).unwrap();
+    world.append(3, 2).await;
+    std::fs::copy(world.path("backup.db"), world.path("varco.db")).unwrap();
+    let outcome = world.outcome(&[]).await;
+    assert_eq!(
+        outcome.claims.iter().filter_map(Claim::head).map(|head| outcome.verdict(&head)).collect::<Vec<_>>(),
+        [HeadVerdict::Beyond]
+    );
+    assert!(!outcome.is_sound());
+}
+
+#[tokio::test]
+async fn a_receipt_that_was_proved_is_accepted_and_one_of_a_log_of_another_key_is_not() {
+    let (world, other) = (World::of(4).await, World::of(4).await);
+    let by_index = world.prove("2").await;
+    assert_eq!(world.prove(&id(2)).await, by_index);
+    world.verifier().check(&by_index).unwrap();
+    std::fs::write(world.path("good"), by_index.to_text()).unwrap();
+    std::fs::write(world.path("wrong"), other.prove("2").await.to_text()).unwrap();
+    world.append(4, 1).await;
+    let good = world.path("good").display().to_string();
+    assert!(world.outcome(&["--receipt", &good]).await.is_sound());
+    let wrong = world.path("wrong").display().to_string();
+    assert!(!world.outcome(&["--receipt", &wrong]).await.is_sound());
+}
+
+#[tokio::test]
+async fn another_key_believes_nothing() {
+    let world = World::of(2).await;
+    let other = World { key: key(), directory: world.directory.clone() };
+    let outcome = other.outcome(&[]).await;
+    assert!(matches!(outcome.claims[0].worth, Worth::NotSigned(_)));
+    assert!(!outcome.is_sound() && outcome.covered().is_none());
+}
+
+#[test]
+fn without_anything_signed_there_is_nothing_to_verify() {
+    assert!(Verify::try_parse_from(["x", "--database", "sqlite:x", "--key", "k"]).is_err());
+}
