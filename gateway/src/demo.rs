@@ -1,4 +1,9 @@
-//! What the demonstration needs besides the gateway: people who do not exist, and agencies' systems that hold them.
+//! The demonstration: people who do not exist, agencies' systems that hold them, a genesis, and the story of one
+//! exchange told with real calls between real processes.
 
 pub mod agency;
+pub mod ceremony;
+pub mod desk;
 pub mod people;
+pub mod stage;
+pub mod story;

@@ -77,7 +77,8 @@ pub fn hold(kit: &Kit, policy: Sha256, folder: &Path, now: Timestamp) -> Result<
     std::fs::write(folder.join("genesis.json"), &text)?;
     let statement = Statement { act: ACT_GENESIS.to_owned(), sha256: Sha256::of(text.as_bytes()), at: now };
     for founder in founders {
-        let key = OfficerKey::from_pem(founder.key.serialize_pem().as_bytes()).map_err(|_| CeremonyError::Sign)?;
+        let key =
+            OfficerKey::from_pem(founder.key.serialize_pem().as_bytes()).map_err(|_| CeremonyError::Sign)?;
         let jws = key.sign(&statement).map_err(|_| CeremonyError::Sign)?;
         std::fs::write(folder.join(format!("{}.jws", founder.id)), jws + "\n")?;
     }

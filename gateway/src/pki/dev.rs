@@ -21,7 +21,8 @@ use super::{Authority, Holder, Issued, LIFETIME, PkiError, Purpose, crl_pem};
 
 /// The gateway's own identifier, and the name of its log key.
 pub const GATEWAY: &str = "gateway.piana.example";
-const GATEWAY_ORGANIZATION: &str = "PA:IT-xx_varco";
+/// What the gateway's own certificates carry.
+pub const GATEWAY_ORGANIZATION: &str = "PA:IT-xx_varco";
 
 /// An agency of the demonstration: id, kind, name, invented code.
 const AGENCIES: [(&str, AgencyKind, &str, &str); 9] = [

@@ -158,7 +158,11 @@ fn epochs(plan: &Plan, facts: &Facts) -> Vec<(String, u64)> {
 
 /// A field's outcome as answer and log say it.
 fn outcome_value(outcome: &FieldOutcome) -> Value {
-    json!(outcome)
+    let mut said = json!(outcome.outcome);
+    if let Value::Object(members) = &mut said {
+        members.insert("name".into(), json!(outcome.field));
+    }
+    said
 }
 
 impl AuthorizedExchange {
