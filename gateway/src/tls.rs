@@ -18,10 +18,12 @@ mod load;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod verifier;
 mod watch;
 
-pub use load::{LoadError, certificates, private_key, revocations};
+pub use load::{LoadError, certificates, private_key};
+pub use trust::{Trust, TrustFiles};
 pub use verifier::VerifyError;
 pub use watch::{watch, watch_files};
 
@@ -45,12 +47,7 @@ pub enum Clients {
     /// Anybody: no certificate is asked for. Only for what is public.
     Anyone,
     /// Holders of a certificate that one of these authorities issued and none revoked (ID_AUTH_CHANNEL_02).
-    Certified {
-        /// Files with the authorities' certificates.
-        authorities: Vec<PathBuf>,
-        /// Files with revocation lists, or folders of such files (`.crl`, `.pem`, `.der`).
-        revocations: Vec<PathBuf>,
-    },
+    Certified(TrustFiles),
 }
 
 /// The protocol versions offered.
@@ -181,12 +178,8 @@ impl Channel {
 impl Material {
     fn files(&self) -> Vec<PathBuf> {
         let mut files = vec![self.certificate.clone(), self.key.clone()];
-        match &self.clients {
-            Clients::Anyone => {}
-            Clients::Certified { authorities, revocations } => {
-                files.extend(authorities.iter().cloned());
-                files.extend(revocations.iter().flat_map(|path| crl::files_of(path)));
-            }
+        if let Clients::Certified(trust) = &self.clients {
+            files.extend(trust.files());
         }
         files
     }
