@@ -160,3 +160,20 @@ fn trust_for_other_uses_follows_the_same_rules() {
     let error = files.read_after(&second, START).map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("older"), "{error}");
 }
+
+#[test]
+fn what_ends_soon_is_an_alarm_before_it_shuts_anybody_out() {
+    let pki = Pki::new();
+    let channel = pki.channel();
+    let name = "CN=Canali di prova".to_owned();
+    let end = START.minus(HOUR).plus(DAY);
+    let alarms = |now| {
+        pki.set_now(now);
+        channel.status().alarms(now)
+    };
+    assert_eq!(alarms(START), []);
+    assert_eq!(alarms(end.minus(HOUR)), [Alarm::ListEnds(name.clone(), end)]);
+    assert_eq!(alarms(end), [Alarm::ListEnded(name, end)]);
+    let certificate = START.plus(90 * DAY);
+    assert_eq!(alarms(certificate.minus(20 * DAY))[0], Alarm::CertificateEnds(certificate));
+}
