@@ -148,6 +148,20 @@ pub struct ConfigFault {
     pub what: String,
 }
 
+impl Seal {
+    /// Where the trust in seals is read from.
+    pub fn trust(&self) -> tls::TrustFiles {
+        tls::TrustFiles { authorities: self.authorities.clone(), revocations: self.revocations.clone() }
+    }
+}
+
+impl Outbound {
+    /// Where the trust in agencies' servers is read from.
+    pub fn trust(&self) -> tls::TrustFiles {
+        tls::TrustFiles { authorities: self.authorities.clone(), revocations: self.revocations.clone() }
+    }
+}
+
 impl Provider {
     /// The limits as the adapters take them.
     pub fn limits(&self) -> varco_adapters::Limits {

@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -18,10 +19,12 @@ mod load;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod verifier;
 mod watch;
 
-pub use load::{LoadError, certificates, private_key, revocations};
+pub use load::{LoadError, certificates, private_key};
+pub use trust::{Trust, TrustFiles};
 pub use verifier::VerifyError;
 pub use watch::{watch, watch_files};
 
@@ -45,12 +48,7 @@ pub enum Clients {
     /// Anybody: no certificate is asked for. Only for what is public.
     Anyone,
     /// Holders of a certificate that one of these authorities issued and none revoked (ID_AUTH_CHANNEL_02).
-    Certified {
-        /// Files with the authorities' certificates.
-        authorities: Vec<PathBuf>,
-        /// Files with revocation lists, or folders of such files (`.crl`, `.pem`, `.der`).
-        revocations: Vec<PathBuf>,
-    },
+    Certified(TrustFiles),
 }
 
 /// The protocol versions offered.
@@ -108,6 +106,46 @@ pub enum Revocation {
     Current { until: Timestamp },
     Expired { since: Timestamp },
     Missing,
+}
+
+/// Something that shuts agencies out, or soon will.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Alarm {
+    #[error("the server certificate ends at {0}")]
+    CertificateEnds(Timestamp),
+    #[error("the revocation list of `{0}` ended at {1}: whatever it issued is refused")]
+    ListEnded(String, Timestamp),
+    #[error("the revocation list of `{0}` ends at {1}, and there is no newer one")]
+    ListEnds(String, Timestamp),
+    #[error("there is no revocation list of `{0}`: whatever it issued is refused")]
+    ListMissing(String),
+}
+
+/// A certificate that ends sooner is an alarm: ordering one takes public bodies weeks.
+const CERTIFICATE_SOON: Duration = Duration::from_secs(21 * 24 * 3600);
+/// A list that ends sooner is an alarm: daily lists overlap by at least this much.
+const LIST_SOON: Duration = Duration::from_secs(2 * 3600);
+
+impl Status {
+    /// What a person must see to.
+    pub fn alarms(&self, now: Timestamp) -> Vec<Alarm> {
+        let mut alarms = Vec::new();
+        if self.certificate_until <= now.plus(CERTIFICATE_SOON) {
+            alarms.push(Alarm::CertificateEnds(self.certificate_until));
+        }
+        for IssuerStatus { name, revocation } in &self.issuers {
+            let name = name.clone();
+            match *revocation {
+                Revocation::Current { until } if until <= now.plus(LIST_SOON) => {
+                    alarms.push(Alarm::ListEnds(name, until));
+                }
+                Revocation::Current { .. } => {}
+                Revocation::Expired { since } => alarms.push(Alarm::ListEnded(name, since)),
+                Revocation::Missing => alarms.push(Alarm::ListMissing(name)),
+            }
+        }
+        alarms
+    }
 }
 
 impl Channel {
@@ -181,12 +219,8 @@ impl Channel {
 impl Material {
     fn files(&self) -> Vec<PathBuf> {
         let mut files = vec![self.certificate.clone(), self.key.clone()];
-        match &self.clients {
-            Clients::Anyone => {}
-            Clients::Certified { authorities, revocations } => {
-                files.extend(authorities.iter().cloned());
-                files.extend(revocations.iter().flat_map(|path| crl::files_of(path)));
-            }
+        if let Clients::Certified(trust) = &self.clients {
+            files.extend(trust.files());
         }
         files
     }
@@ -209,5 +243,5 @@ impl Loaded {
 
 fn unix(now: Timestamp) -> UnixTime {
     let seconds = u64::try_from(now.seconds()).unwrap_or(0);
-    UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))
+    UnixTime::since_unix_epoch(Duration::from_secs(seconds))
 }

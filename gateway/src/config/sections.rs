@@ -20,7 +20,7 @@ use super::{
 use crate::limits::{Rate, Rates};
 use crate::server::Limits;
 use crate::telemetry;
-use crate::tls::{Clients, Material, Versions};
+use crate::tls::{Clients, Material, TrustFiles, Versions};
 
 /// Certificates and revocation lists change a few times a day; a look costs a few `stat` calls.
 const RELOAD_EVERY: Duration = Duration::from_secs(10);
@@ -155,7 +155,8 @@ fn tls(mut s: Section<'_, '_>) -> Option<(Material, Duration)> {
     });
     let reload_every = s.or("reload_every", RELOAD_EVERY);
     s.finish();
-    let clients = Clients::Certified { authorities: authorities?, revocations: revocations? };
+    let trust = TrustFiles { authorities: authorities?, revocations: revocations? };
+    let clients = Clients::Certified(trust);
     let versions = versions.unwrap_or(Versions::Tls13);
     Some((Material { certificate: certificate?, key: key?, clients, versions }, reload_every))
 }

@@ -28,7 +28,7 @@ fn the_shipped_configurations_load() {
     assert!(commented.providers.contains_key(&lucca) && minimal.providers.contains_key(&lucca));
     assert_eq!(minimal.log.format, telemetry::Format::Json);
     assert_eq!(minimal.tls.versions, Versions::Tls13);
-    assert!(matches!(minimal.tls.clients, Clients::Certified { .. }));
+    assert!(matches!(minimal.tls.clients, Clients::Certified(_)));
 }
 
 /// The commented file promises that what it shows is what holds when it is left out.

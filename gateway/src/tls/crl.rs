@@ -99,8 +99,8 @@ impl Crls {
         lists.into_iter().map(|list| &list.revoked).collect()
     }
 
-    pub(super) fn into_ders(self) -> Vec<CertificateRevocationListDer<'static>> {
-        self.by_scope.into_values().map(|list| list.der).collect()
+    pub(super) fn ders(&self) -> Vec<CertificateRevocationListDer<'static>> {
+        self.by_scope.values().map(|list| list.der.clone()).collect()
     }
 
     /// The state of every authority and of every other issuer of a list.

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
@@ -113,16 +113,16 @@ fn harden(config: &mut ServerConfig) {
 }
 
 fn client_verifier(clients: &Clients, now: Timestamp) -> Result<Option<Arc<ClientVerifier>>, LoadError> {
-    let (authorities, revocations) = match clients {
+    let files = match clients {
         Clients::Anyone => return Ok(None),
-        Clients::Certified { authorities, revocations } => (authorities, revocations),
+        Clients::Certified(files) => files,
     };
-    let anchors = anchors(authorities, now)?;
-    let crls = Crls::read(revocations, &anchors, now)?;
+    let anchors = anchors(&files.authorities, now)?;
+    let crls = Crls::read(&files.revocations, &anchors, now)?;
     Ok(Some(Arc::new(ClientVerifier::new(anchors, crls))))
 }
 
-fn anchors(authorities: &[PathBuf], now: Timestamp) -> Result<Vec<Anchor>, LoadError> {
+pub(super) fn anchors(authorities: &[PathBuf], now: Timestamp) -> Result<Vec<Anchor>, LoadError> {
     let mut anchors = Vec::new();
     for path in authorities {
         for der in &certificates(path)? {
@@ -164,16 +164,6 @@ pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, LoadError> {
     let bytes = zeroize::Zeroizing::new(read(path)?);
     PrivateKeyDer::from_pem_slice(&bytes)
         .map_err(|_| LoadError::Key { path: path.into(), what: "there is no PEM private key in it" })
-}
-
-/// The revocation lists that count at `now`: of each issuer and scope the newest in `paths`, checked against the
-/// authorities. For trust that is not a listener's: seals, and the servers we call.
-pub fn revocations(
-    authorities: &[PathBuf],
-    paths: &[PathBuf],
-    now: Timestamp,
-) -> Result<Vec<CertificateRevocationListDer<'static>>, LoadError> {
-    Ok(Crls::read(paths, &anchors(authorities, now)?, now)?.into_ders())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, LoadError> {

@@ -17,7 +17,7 @@ use rustls::{ClientConfig, RootCertStore};
 use time::OffsetDateTime;
 use varco_core::time::Timestamp;
 
-use super::{Channel, Clients, Clock, Material, Versions};
+use super::{Channel, Clients, Clock, Material, TrustFiles, Versions};
 
 /// The instant at which the tests' clock starts: 2026-03-02T12:00:00Z.
 pub const START: Timestamp = Timestamp::from_seconds(1_772_452_800);
@@ -179,16 +179,17 @@ impl Pki {
     }
 
     pub fn material(&self) -> Material {
-        let clients = Clients::Certified {
-            authorities: vec![self.path("ca.pem")],
-            revocations: vec![self.path("crls")],
-        };
+        let clients = Clients::Certified(self.trust());
         Material {
             certificate: self.path("server.pem"),
             key: self.path("server.key"),
             clients,
             versions: Versions::Tls13,
         }
+    }
+
+    pub fn trust(&self) -> TrustFiles {
+        TrustFiles { authorities: vec![self.path("ca.pem")], revocations: vec![self.path("crls")] }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -107,7 +107,7 @@ fn a_list_may_be_der_and_a_file_may_hold_several() {
     assert_eq!(channel.status().issuers.len(), 2);
     let client = pki.authority.issue(&Leaf::client(7));
     assert_eq!(verify(&channel, &client.certificate), Err(VerifyError::Revoked));
-    let lists = revocations(&[pki.path("ca.pem")], &[pki.path("crls")], START).unwrap();
+    let lists = pki.trust().read(START).unwrap().revocations();
     assert_eq!(lists.len(), 2, "of each issuer the newest");
     std::fs::remove_dir_all(pki.path("crls")).unwrap();
     std::fs::create_dir(pki.path("crls")).unwrap();
@@ -144,4 +144,36 @@ fn an_authority_that_expires_while_we_run_takes_its_certificates_along() {
     assert_eq!(verify(&channel, &client.certificate), Ok(()));
     pki.set_now(START.plus(3 * HOUR));
     assert_eq!(verify(&channel, &client.certificate), Err(VerifyError::AuthorityExpired));
+}
+
+#[test]
+fn trust_for_other_uses_follows_the_same_rules() {
+    let pki = Pki::new();
+    let files = pki.trust();
+    let first = files.read(START).unwrap();
+    assert_eq!((first.authorities.len(), first.revocations().len()), (1, 1));
+    pki.folder.write("crls/newer.crl", pki.authority.crl(2, START, &[7]));
+    assert_eq!(files.files().len(), 3);
+    let second = files.read_after(&first, START).unwrap();
+    assert_ne!(first.revocations(), second.revocations());
+    std::fs::remove_file(pki.path("crls/newer.crl")).unwrap();
+    let error = files.read_after(&second, START).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("older"), "{error}");
+}
+
+#[test]
+fn what_ends_soon_is_an_alarm_before_it_shuts_anybody_out() {
+    let pki = Pki::new();
+    let channel = pki.channel();
+    let name = "CN=Canali di prova".to_owned();
+    let end = START.minus(HOUR).plus(DAY);
+    let alarms = |now| {
+        pki.set_now(now);
+        channel.status().alarms(now)
+    };
+    assert_eq!(alarms(START), []);
+    assert_eq!(alarms(end.minus(HOUR)), [Alarm::ListEnds(name.clone(), end)]);
+    assert_eq!(alarms(end), [Alarm::ListEnded(name, end)]);
+    let certificate = START.plus(90 * DAY);
+    assert_eq!(alarms(certificate.minus(20 * DAY))[0], Alarm::CertificateEnds(certificate));
 }
