@@ -70,6 +70,32 @@ impl FetchError {
         }
     }
 
+    /// What to say in `Retry-After`, where waiting helps.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::CircuitOpen { retry_after } => Some(*retry_after),
+            // A place in the queue is free as soon as one answer is there.
+            Self::Busy => Some(Duration::from_secs(1)),
+            Self::AnswerTooLarge { .. }
+            | Self::Certificate(_)
+            | Self::ContentType
+            | Self::CutShort(_)
+            | Self::FieldsNotAsked(_)
+            | Self::Json(_)
+            | Self::NoSource
+            | Self::NotHttp
+            | Self::NotRecord
+            | Self::OurCertificate(_)
+            | Self::Refused { .. }
+            | Self::SealOfAnother
+            | Self::Sign(_)
+            | Self::Signature(_)
+            | Self::SubjectUnknown
+            | Self::Timeout
+            | Self::Unreachable(_) => None,
+        }
+    }
+
     /// Whether the system is down or overwhelmed, so that leaving it alone helps. A wrong answer is not an outage: the next
     /// person's may be right.
     pub fn is_outage(&self) -> bool {

@@ -44,8 +44,8 @@ const BODY_MAX: usize = 16 * 1024;
 const CONNECTIONS: usize = 1024;
 /// The gateway's idle connections last half as long.
 const IDLE: Duration = Duration::from_secs(60);
-/// Identifiers of tokens are remembered until these are many, then the expired ones are forgotten.
-const SEEN: usize = 100_000;
+/// With fewer identifiers of tokens than these, the expired ones need not be looked for: about 10 MB.
+const SEEN_MIN: usize = 100_000;
 
 /// The clock of a system.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -55,7 +55,14 @@ pub struct System {
     people: Arc<Population>,
     keys: Keys,
     audiences: [String; 1],
-    seen: Mutex<HashMap<TokenId, Timestamp>>,
+    seen: Mutex<Seen>,
+}
+
+/// Identifiers of tokens, each until it expires.
+struct Seen {
+    until: HashMap<TokenId, Timestamp>,
+    /// When there are so many, the expired ones are forgotten.
+    sweep_at: usize,
 }
 
 /// What the gateway asks, as its body says.
@@ -78,7 +85,13 @@ struct Subject {
 impl System {
     pub fn new(id: AgencyId, people: Arc<Population>, keys: Keys) -> Self {
         let audiences = [audience(&id)];
-        Self { id, people, keys, audiences, seen: Mutex::new(HashMap::new()) }
+        Self {
+            id,
+            people,
+            keys,
+            audiences,
+            seen: Mutex::new(Seen { until: HashMap::new(), sweep_at: SEEN_MIN }),
+        }
     }
 
     /// Answers until `stop` resolves, then finishes what is on its way.
@@ -180,10 +193,12 @@ impl System {
     /// Refuses a request whose identifier was used before.
     fn remember(&self, verified: &VerifiedMessage, now: Timestamp) -> Result<(), Code> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= SEEN {
-            seen.retain(|_, until| *until > now);
+        if seen.until.len() >= seen.sweep_at {
+            seen.until.retain(|_, until| *until > now);
+            // Twice what is left, so that the sweeps cost each request the same however many there are.
+            seen.sweep_at = seen.until.len().saturating_mul(2).max(SEEN_MIN);
         }
-        match seen.insert(verified.replay.1.clone(), verified.expires) {
+        match seen.until.insert(verified.replay.1.clone(), verified.expires) {
             Some(until) if until > now => Err(Code::WireReplayed),
             Some(_) | None => Ok(()),
         }

@@ -115,3 +115,47 @@ fn a_record_is_only_where_the_person_lives() {
     let asl = "asl-toscana-nord-ovest".parse().unwrap();
     assert_eq!(all.record(&asl, &"posizione_lavoro".parse().unwrap(), anna), None);
 }
+
+#[test]
+fn records_are_of_the_types_that_the_agreement_describes() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/piana-di-lucca");
+    let policy = varco_core::policy::Policy::load(&files(&folder, "")).unwrap();
+    let all = Population::generate(5, 1_000);
+    let mut seen = std::collections::BTreeMap::new();
+    for person in &all.people {
+        for (name, record) in records(&all, person) {
+            let record_type = policy.record_type(&name.parse().unwrap()).unwrap();
+            for field in record.as_object().unwrap().keys() {
+                *seen.entry((name, field.clone())).or_insert(0) += 1;
+            }
+            if let Err(faults) = record_type.check(record) {
+                panic!("{name}: {faults:?}");
+            }
+        }
+    }
+    // Everything an agreement's record may hold is held by somebody, but for what these people do not have.
+    let lacking = ["domicilio_digitale", "tutore", "amministratore_sostegno"];
+    for name in RECORD_TYPES {
+        let record_type = policy.record_type(&name.parse().unwrap()).unwrap();
+        for field in record_type.fields.iter().filter(|field| field.parent.is_none()) {
+            let held = seen.contains_key(&(name, field.id.to_string()));
+            assert_eq!(held, !lacking.contains(&field.id.as_str()), "{name} {}", field.id);
+        }
+    }
+}
+
+/// Every file of a folder with its path in it.
+fn files(folder: &std::path::Path, prefix: &str) -> Vec<(String, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let path = format!("{prefix}{}", entry.file_name().to_str().unwrap());
+        if entry.file_type().unwrap().is_dir() {
+            all.extend(files(&entry.path(), &format!("{path}/")));
+        } else {
+            all.push((path, std::fs::read(entry.path()).unwrap()));
+        }
+    }
+    all.sort();
+    all
+}
