@@ -108,8 +108,7 @@ async fn an_erased_body_is_gone_and_every_proof_stays(world: World) {
     for n in 0..10 {
         store.append(disclosure(n)).await.unwrap();
     }
-    order.draft.erases =
-        Some(Erases { first: 2, last: 4, slots: vec![SlotName::Operator, SlotName::Subject] });
+    order.draft.erases = Erases::new(2, 4, &[SlotName::Operator, SlotName::Subject]);
     store.append(order).await.unwrap();
     for (index, slots) in store.read().slots_between(0, 10).await.unwrap() {
         assert!(slots.decision.is_some());

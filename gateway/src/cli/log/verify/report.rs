@@ -88,7 +88,7 @@ fn write_text(out: &mut String, outcome: &Outcome, lang: Lang) -> std::fmt::Resu
         None => writeln!(out)?,
     }
     for (kind, count) in &report.kinds {
-        writeln!(out, "{:<10} {:>9} {}", "", words::number(lang, *count), words::kind(lang, *kind))?;
+        writeln!(out, "{:<10} {}: {}", "", words::kind(lang, *kind), words::number(lang, *count))?;
     }
     let root = report.root.map_or_else(|| "—".to_owned(), |root| root.base64());
     writeln!(out, "{:<10} {root}", lang.of("Radice", "Root"))?;

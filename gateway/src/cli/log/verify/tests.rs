@@ -140,7 +140,7 @@ async fn a_log_that_nobody_touched_is_whole() {
         (&json!(true), &json!({"disclosure": 300}), &json!([]))
     );
     let text = report::text(&outcome, Lang::It);
-    assert!(text.contains("300 comunicazione") && text.ends_with("Il registro è integro.\n"), "{text}");
+    assert!(text.contains("comunicazione: 300") && text.ends_with("Il registro è integro.\n"), "{text}");
 }
 
 #[tokio::test]
