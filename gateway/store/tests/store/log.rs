@@ -66,10 +66,22 @@ async fn a_token_is_good_for_one_exchange(world: World) {
     let mut other_issuer = claim(30, "one-token");
     other_issuer.issuer_key = Sha256::of(b"another issuer");
     assert_eq!(store.claim(other_issuer).await, Ok(()));
+    // A request has several tokens; none of them may have been used, alone or beside others.
+    let several = |n, jtis: &[&str]| {
+        let mut claim = claim(n, "x");
+        claim.jtis = jtis.iter().map(|jti| jti.parse().unwrap()).collect();
+        claim
+    };
+    assert_eq!(store.claim(several(40, &["a", "b", "c"])).await, Ok(()));
+    assert_eq!(store.claim(several(41, &["d", "c"])).await, Err(ClaimError::Replayed));
+    assert_eq!(store.claim(several(42, &["one-token", "e"])).await, Err(ClaimError::Replayed));
+    assert_eq!(store.claim(several(43, &["f", "g"])).await, Ok(()));
+    assert_eq!(store.claim(several(44, &[])).await, Err(ClaimError::Replayed));
     store.close().await;
 
     let store = world.open().await;
     assert_eq!(store.claim(claim(31, "one-token")).await, Err(ClaimError::Replayed));
+    assert_eq!(store.claim(several(45, &["b", "h"])).await, Err(ClaimError::Replayed));
 }
 
 async fn a_withdrawal_takes_effect_between_two_entries(world: World) {
@@ -108,8 +120,7 @@ async fn an_erased_body_is_gone_and_every_proof_stays(world: World) {
     for n in 0..10 {
         store.append(disclosure(n)).await.unwrap();
     }
-    order.draft.erases =
-        Some(Erases { first: 2, last: 4, slots: vec![SlotName::Operator, SlotName::Subject] });
+    order.draft.erases = Erases::new(2, 4, &[SlotName::Operator, SlotName::Subject]);
     store.append(order).await.unwrap();
     for (index, slots) in store.read().slots_between(0, 10).await.unwrap() {
         assert!(slots.decision.is_some());
