@@ -23,7 +23,7 @@ use crate::db::{Backend, Link};
 use crate::nodes::WIDTH;
 use crate::plan::{Known, Plan, Verdict};
 use crate::rows::Script;
-use crate::statements::{self, Lock, State, StatementError, Whose};
+use crate::statements::{self, Emptied, Lock, State, StatementError, Wal, Whose};
 use crate::stored;
 use crate::submission::{Claim, ClaimError, Submission};
 
@@ -122,6 +122,14 @@ pub struct Ledger {
     edge_end: u64,
     /// This replica's claims without an outcome.
     open: HashSet<ExchangeId>,
+    /// Erased bodies may still be readable in SQLite's WAL.
+    residue: Residue,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Residue {
+    None,
+    Possible,
 }
 
 /// Who writes which log.
@@ -135,7 +143,9 @@ impl Ledger {
     /// `trusted` is the frontier of a tree this replica has signed, or the empty one.
     pub fn new(link: Link, names: Names, epoch: i64, trusted: Frontier) -> Self {
         let (edge, open) = (Vec::new(), HashSet::new());
-        Self { link, names, epoch, trusted, read_back: None, edge, edge_end: 0, open }
+        // The process before this one may have ended between an erasure and its tidying up.
+        let residue = Residue::Possible;
+        Self { link, names, epoch, trusted, read_back: None, edge, edge_end: 0, open, residue }
     }
 
     /// Changes when an operator takes the database through a recovery.
@@ -258,6 +268,9 @@ impl Ledger {
         let batch = after.frontier.append(&hashes);
         after.root = after.frontier.root();
         after.last_at = plan.at();
+        if !plan.erases.is_empty() {
+            self.residue = Residue::Possible;
+        }
         statements::write(&mut self.link, plan, &hashes).await?;
         self.tiles(&batch, first, &hashes).await?;
         statements::advance(last, &after);
@@ -359,9 +372,18 @@ impl Ledger {
         Ok(())
     }
 
-    /// Copies SQLite's WAL into the database while nobody waits, which it would else do in the middle of a commit.
+    /// Copies SQLite's WAL into the database while nobody waits, which it would else do in the middle of a commit; after
+    /// an erasure it also empties the WAL, where the erased bytes still are.
     pub async fn tidy(&mut self) -> Result<(), sqlx::Error> {
-        statements::checkpoint(&mut self.link).await
+        match self.residue {
+            Residue::None => statements::checkpoint(&mut self.link, Wal::Keep).await.map(drop),
+            Residue::Possible => {
+                if statements::checkpoint(&mut self.link, Wal::Empty).await? == Emptied::Whole {
+                    self.residue = Residue::None;
+                }
+                Ok(())
+            }
+        }
     }
 
     pub async fn close(self) {

@@ -395,12 +395,30 @@ pub async fn claims_of(link: &mut Link, replica: &str) -> Result<HashSet<Exchang
     ids.iter().map(|id| id.parse().map_err(|_| StatementError::Damaged("exchange of a claim"))).collect()
 }
 
-/// From the writer's own connection, because two that checkpoint at once are what broke older SQLites.
-pub async fn checkpoint(link: &mut Link) -> Result<(), sqlx::Error> {
-    match link {
-        Backend::Postgres(_) => Ok(()),
-        Backend::Sqlite(at) => sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(at).await.map(drop),
-    }
+/// What becomes of SQLite's WAL once it is copied into the database.
+#[derive(Clone, Copy)]
+pub enum Wal {
+    Empty,
+    Keep,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Emptied {
+    /// A reader still needs some of it.
+    Partly,
+    Whole,
+}
+
+/// From the writer's own connection, because two that checkpoint at once are what broke older SQLites. PostgreSQL looks
+/// after its WAL itself.
+pub async fn checkpoint(link: &mut Link, wal: Wal) -> Result<Emptied, sqlx::Error> {
+    let Backend::Sqlite(at) = link else { return Ok(Emptied::Whole) };
+    let sql = match wal {
+        Wal::Empty => "PRAGMA wal_checkpoint(TRUNCATE)",
+        Wal::Keep => "PRAGMA wal_checkpoint(PASSIVE)",
+    };
+    let (busy, _, _): (i64, i64, i64) = sqlx::query_as(sql).fetch_one(at).await?;
+    Ok(if busy == 0 { Emptied::Whole } else { Emptied::Partly })
 }
 
 pub enum Whose<'a> {
