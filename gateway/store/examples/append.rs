@@ -186,7 +186,7 @@ fn claim(n: u64) -> Result<Claim, varco_core::id::IdFault> {
     let jti: TokenId = Sha256::of(&n.to_le_bytes()).to_string().parse()?;
     Ok(Claim {
         issuer_key: Sha256::of(b"issuer"),
-        jti,
+        jtis: vec![jti],
         exchange: exchange(n)?,
         request_digest: Sha256::of(b"request"),
         expires: Timestamp::LAST,

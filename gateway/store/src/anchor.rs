@@ -118,16 +118,31 @@ fn parse(place: &[u8]) -> Option<(u64, &str)> {
 mod tests {
     use super::*;
 
-    fn directory(name: &str) -> std::path::PathBuf {
+    struct Directory(std::path::PathBuf);
+
+    impl Directory {
+        fn join(&self, name: &str) -> std::path::PathBuf {
+            self.0.join(name)
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn directory(name: &str) -> Directory {
         let path = std::env::temp_dir().join(format!("varco-anchor-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
-        path
+        Directory(path)
     }
 
     #[test]
     fn an_anchor_keeps_the_last_note() {
-        let path = directory("last").join("anchor");
+        let home = directory("last");
+        let path = home.join("anchor");
         let mut anchor = Anchor::open(&path).unwrap();
         assert_eq!(anchor.note(), None);
         for n in 0..5 {
@@ -139,7 +154,8 @@ mod tests {
 
     #[test]
     fn a_torn_write_leaves_the_note_before_it() {
-        let path = directory("torn").join("anchor");
+        let home = directory("torn");
+        let path = home.join("anchor");
         let mut anchor = Anchor::open(&path).unwrap();
         anchor.write(&"one".into()).unwrap();
         anchor.write(&"two".into()).unwrap();
@@ -155,7 +171,8 @@ mod tests {
 
     #[test]
     fn two_cannot_hold_one_anchor() {
-        let path = directory("locked").join("anchor");
+        let home = directory("locked");
+        let path = home.join("anchor");
         let anchor = Anchor::open(&path).unwrap();
         assert!(matches!(Anchor::open(&path), Err(AnchorError::InUse)));
         assert!(matches!(Anchor::peek(&path), Ok(None)));
@@ -165,7 +182,8 @@ mod tests {
 
     #[test]
     fn a_note_that_does_not_fit_is_refused() {
-        let path = directory("long").join("anchor");
+        let home = directory("long");
+        let path = home.join("anchor");
         let mut anchor = Anchor::open(&path).unwrap();
         anchor.write(&"short".into()).unwrap();
         assert!(matches!(anchor.write(&"x".repeat(PLACE).into()), Err(AnchorError::TooLong)));

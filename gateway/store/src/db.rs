@@ -104,6 +104,14 @@ impl FromStr for Address {
 }
 
 impl Address {
+    /// Whether it is reached through a socket.
+    pub const fn is_remote(&self) -> bool {
+        match self.0 {
+            Backend::Postgres(_) => true,
+            Backend::Sqlite(_) => false,
+        }
+    }
+
     /// The one connection that writes, its settings verified and the schema up to date.
     pub async fn writer(&self) -> Result<Link, ConnectError> {
         let mut link = match &self.0 {

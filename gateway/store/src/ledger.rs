@@ -4,7 +4,8 @@
 //! lead from the tree this replica signed last to the root the transaction wrote; otherwise history was changed or a
 //! byte was, and nothing is signed ever again until a person has looked.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +21,9 @@ use sqlx::Connection as _;
 
 use crate::db::{Backend, Link};
 use crate::nodes::WIDTH;
-use crate::plan::{Plan, Verdict};
-use crate::statements::{self, Lock, State, StatementError, Whose};
+use crate::plan::{Known, Plan, Verdict};
+use crate::rows::Script;
+use crate::statements::{self, Emptied, Lock, State, StatementError, Wal, Whose};
 use crate::stored;
 use crate::submission::{Claim, ClaimError, Submission};
 
@@ -113,11 +115,21 @@ pub struct Ledger {
     epoch: i64,
     /// The tree as read back from the database, continued from what was signed before.
     trusted: Frontier,
+    /// Leaves read back on the trip that committed them, for [`Ledger::certify`].
+    read_back: Option<(Range<u64>, String)>,
     /// Leaf hashes from the last full tile to the end of the tree as this replica wrote it.
     edge: Vec<Sha256>,
     edge_end: u64,
     /// This replica's claims without an outcome.
     open: HashSet<ExchangeId>,
+    /// Erased bodies may still be readable in SQLite's WAL.
+    residue: Residue,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Residue {
+    None,
+    Possible,
 }
 
 /// Who writes which log.
@@ -130,7 +142,10 @@ pub struct Names {
 impl Ledger {
     /// `trusted` is the frontier of a tree this replica has signed, or the empty one.
     pub fn new(link: Link, names: Names, epoch: i64, trusted: Frontier) -> Self {
-        Self { link, names, epoch, trusted, edge: Vec::new(), edge_end: 0, open: HashSet::new() }
+        let (edge, open) = (Vec::new(), HashSet::new());
+        // The process before this one may have ended between an erasure and its tidying up.
+        let residue = Residue::Possible;
+        Self { link, names, epoch, trusted, read_back: None, edge, edge_end: 0, open, residue }
     }
 
     /// Changes when an operator takes the database through a recovery.
@@ -140,27 +155,41 @@ impl Ledger {
 
     /// Commits a batch. After an error it is not known whether the batch is durable, and the ledger is of no more use.
     pub async fn commit(&mut self, work: &Work<'_>, now: Timestamp) -> Result<Done, CommitError> {
-        statements::begin(&mut self.link).await?;
-        let mut done = Done { claims: Vec::new(), verdicts: Vec::new(), appended: None };
-        let mut closed = Vec::new();
+        let tokens = Tokens::of(&work.claims);
+        let mut script = statements::begin(&self.link);
         // The log's lock comes before all others, so that two replicas never wait for each other.
         if !work.submissions.is_empty() {
-            let state = self.state(Lock::Held).await?;
+            let (ids, streams) = names(&work.submissions);
+            statements::ask_state(&mut script, &self.link, Lock::Held);
+            statements::ask_known(&mut script, &ids, &streams);
+        }
+        statements::remember(&mut script, &tokens.first);
+        let mut looked = statements::look(&mut self.link, script).await?;
+
+        let mut last = Script::default();
+        let mut done = Done::default();
+        let mut closed = Vec::new();
+        if let Some(state) = looked.state.take() {
+            let state = self.check(state)?;
             let open = std::mem::take(&mut self.open);
-            let (mut plan, verdicts) = self.plan(&work.submissions, &state, &open, now).await?;
+            let mut plan = plan(&state, looked.known, &open, now)?;
+            done.verdicts = work.submissions.iter().map(|submission| plan.add(submission)).collect();
             closed.extend(plan.closes.iter().map(|exchange| (*exchange).clone()));
-            done.appended = self.append(&mut plan, state).await?;
-            done.verdicts = verdicts;
+            done.appended = self.append(&mut plan, state, &mut last).await?;
             drop(plan);
             self.open = open;
         }
-        done.claims = self.claim(&work.claims, now).await?;
-        statements::commit(&mut self.link).await?;
+        let won = tokens.won(&looked.new_tokens);
+        let winners: Vec<&Claim> =
+            work.claims.iter().zip(&won).filter(|(_, won)| **won).map(|(claim, _)| *claim).collect();
+        statements::open_claims(&mut last, &self.names.replica, now, &winners);
+        self.finish(last, done.appended.as_ref()).await?;
         for exchange in &closed {
             self.open.remove(exchange);
         }
-        let claimed = work.claims.iter().zip(&done.claims).filter(|(_, result)| result.is_ok());
-        self.open.extend(claimed.map(|(claim, _)| claim.exchange.clone()));
+        self.open.extend(winners.iter().map(|claim| claim.exchange.clone()));
+        done.claims =
+            won.into_iter().map(|won| if won { Ok(()) } else { Err(ClaimError::Replayed) }).collect();
         Ok(done)
     }
 
@@ -170,64 +199,66 @@ impl Ledger {
         whose: &Whose<'_>,
         now: Timestamp,
     ) -> Result<Option<Appended>, CommitError> {
-        statements::begin(&mut self.link).await?;
-        let state = self.state(Lock::Held).await?;
+        let mut script = statements::begin(&self.link);
+        statements::ask_state(&mut script, &self.link, Lock::Held);
+        let state = statements::look(&mut self.link, script).await?.state;
+        let state = self.check(state.ok_or(StatementError::Damaged("no state of the log"))?)?;
         let left = statements::left_open(&mut self.link, whose, INTERRUPTED_MAX).await?;
         let open: HashSet<ExchangeId> = left.iter().map(|(exchange, _)| exchange.clone()).collect();
-        let submissions: Vec<Submission> = left
-            .into_iter()
-            .map(|(exchange, text)| Submission {
-                closes: Some(exchange.clone()),
-                ..Submission::new(stored::read(exchange, &text))
-            })
-            .collect();
+        let interrupted = |(exchange, text): (ExchangeId, String)| Submission {
+            closes: Some(exchange.clone()),
+            ..Submission::new(stored::read(exchange, &text))
+        };
+        let submissions: Vec<Submission> = left.into_iter().map(interrupted).collect();
         let submissions: Vec<&Submission> = submissions.iter().collect();
-        let (mut plan, _) = self.plan(&submissions, &state, &open, now).await?;
+        let mut script = Script::default();
+        let (ids, streams) = names(&submissions);
+        statements::ask_known(&mut script, &ids, &streams);
+        let looked = statements::look(&mut self.link, script).await?;
+        let mut plan = plan(&state, looked.known, &open, now)?;
+        for submission in &submissions {
+            plan.add(submission);
+        }
         // One that has this entry already is closed all the same, or it would come back for ever.
         plan.closes.extend(&open);
-        let appended = self.append(&mut plan, state).await?;
-        statements::commit(&mut self.link).await?;
+        let mut last = Script::default();
+        let appended = self.append(&mut plan, state, &mut last).await?;
+        drop(plan);
+        self.finish(last, appended.as_ref()).await?;
         self.open.retain(|exchange| !open.contains(exchange));
         Ok(appended)
     }
 
-    /// The state, if it still continues what this replica has signed.
-    pub async fn state(&mut self, lock: Lock) -> Result<State, CommitError> {
-        let state = statements::state(&mut self.link, lock).await?;
+    /// The state as it is now, if it continues what this replica has signed.
+    pub async fn state(&mut self) -> Result<State, CommitError> {
+        let state = statements::state(&mut self.link).await?;
+        Ok(self.check(state)?)
+    }
+
+    fn check(&self, state: State) -> Result<State, Forked> {
         let (found, signed) = (state.frontier.size(), self.trusted.size());
         if state.origin != self.names.origin {
-            return Err(Forked::OtherLog(state.origin).into());
+            return Err(Forked::OtherLog(state.origin));
         }
         if state.epoch != self.epoch {
-            return Err(Forked::Recovered.into());
+            return Err(Forked::Recovered);
         }
         if found < signed {
-            return Err(Forked::Behind { found, signed }.into());
+            return Err(Forked::Behind { found, signed });
         }
         if found == signed && state.root != self.trusted.root() {
-            return Err(Forked::RootDiffers(found).into());
+            return Err(Forked::RootDiffers(found));
         }
         Ok(state)
     }
 
-    async fn plan<'a>(
+    /// Writes what the plan holds; what must come last is added to the script that ends the transaction.
+    async fn append(
         &mut self,
-        submissions: &[&'a Submission],
-        state: &State,
-        open: &'a HashSet<ExchangeId>,
-        now: Timestamp,
-    ) -> Result<(Plan<'a>, Vec<Verdict>), CommitError> {
-        if now.plus(CLOCK_BEHIND_MAX) < state.last_at {
-            return Err(CommitError::ClockBehind);
-        }
-        let (ids, streams) = names(submissions);
-        let known = statements::known(&mut self.link, &ids, &streams).await?;
-        let mut plan = Plan::new(state.frontier.size(), now.max(state.last_at), known, open);
-        let verdicts = submissions.iter().map(|submission| plan.add(submission)).collect();
-        Ok((plan, verdicts))
-    }
-
-    async fn append(&mut self, plan: &mut Plan<'_>, before: State) -> Result<Option<Appended>, CommitError> {
+        plan: &mut Plan<'_>,
+        before: State,
+        last: &mut Script,
+    ) -> Result<Option<Appended>, CommitError> {
         if plan.entries.is_empty() && plan.closes.is_empty() {
             return Ok(None);
         }
@@ -237,11 +268,29 @@ impl Ledger {
         let batch = after.frontier.append(&hashes);
         after.root = after.frontier.root();
         after.last_at = plan.at();
-        statements::write(&mut self.link, plan, &hashes, &after).await?;
+        if !plan.erases.is_empty() {
+            self.residue = Residue::Possible;
+        }
+        statements::write(&mut self.link, plan, &hashes).await?;
         self.tiles(&batch, first, &hashes).await?;
+        statements::advance(last, &after);
         let head = Head { size: after.frontier.size(), root: after.root };
         let leaves = plan.entries.drain(..).map(|entry| entry.leaf).collect();
         Ok(Some(Appended { leaves, batch, head }))
+    }
+
+    /// Ends the transaction, and on the same trip reads back what it has made of the log.
+    async fn finish(&mut self, mut last: Script, appended: Option<&Appended>) -> Result<(), CommitError> {
+        statements::commit(&mut last);
+        let from = self.trusted.size();
+        let to = appended.map_or(from, |appended| appended.head.size);
+        let readable = to > from && to - from <= PAGE;
+        if readable {
+            statements::ask_leaves(&mut last, from, to);
+        }
+        let looked = statements::look(&mut self.link, last).await?;
+        self.read_back = readable.then(|| (from..to, looked.leaves.unwrap_or_default()));
+        Ok(())
     }
 
     /// Writes the tiles the batch has completed.
@@ -288,43 +337,15 @@ impl Ledger {
         }
     }
 
-    async fn claim(
-        &mut self,
-        claims: &[&Claim],
-        now: Timestamp,
-    ) -> Result<Vec<Result<(), ClaimError>>, CommitError> {
-        let mut different = HashSet::new();
-        let tokens: Vec<Vec<Sha256>> = claims.iter().map(|claim| claim.tokens().collect()).collect();
-        let mut news: Vec<(Sha256, &Claim)> = Vec::new();
-        let mut first = Vec::with_capacity(claims.len());
-        for (claim, tokens) in claims.iter().zip(&tokens) {
-            let is_first = !tokens.iter().any(|token| different.contains(token));
-            if is_first {
-                different.extend(tokens.iter().copied());
-                news.extend(tokens.iter().map(|token| (*token, *claim)));
-            }
-            first.push(is_first);
-        }
-        // In one order, so that two replicas with the same tokens never wait for each other.
-        news.sort_unstable_by_key(|(token, _)| *token);
-        news.dedup_by_key(|(token, _)| *token);
-        let new = statements::remember(&mut self.link, &news).await?;
-        let fresh =
-            |tokens: &Vec<Sha256>| !tokens.is_empty() && tokens.iter().all(|token| new.contains(token));
-        let results: Vec<bool> =
-            tokens.iter().zip(&first).map(|(tokens, first)| *first && fresh(tokens)).collect();
-        let winners: Vec<&Claim> =
-            claims.iter().zip(&results).filter(|(_, won)| **won).map(|(claim, _)| *claim).collect();
-        statements::open_claims(&mut self.link, &self.names.replica, now, &winners).await?;
-        Ok(results.into_iter().map(|won| if won { Ok(()) } else { Err(ClaimError::Replayed) }).collect())
-    }
-
     /// Reads back what was committed since the last signature and signs the tree of this head. The caller makes the
     /// note durable in the anchor before anybody sees it.
     pub async fn certify(&mut self, head: &Head, signer: &dyn NoteSigner) -> Result<Arc<str>, CertifyError> {
         while self.trusted.size() < head.size {
             let (from, to) = (self.trusted.size(), head.size.min(self.trusted.size().saturating_add(PAGE)));
-            let leaves = statements::leaves(&mut self.link, from, to).await?;
+            let leaves = match self.read_back.take() {
+                Some((range, leaves)) if range == (from..to) => leaves,
+                Some(_) | None => self.leaves(from, to).await?,
+            };
             for leaf in leaves.split('\n').filter(|leaf| !leaf.is_empty()) {
                 self.trusted.push(leaf_hash(leaf.as_bytes()));
             }
@@ -339,15 +360,30 @@ impl Ledger {
         Ok(checkpoint.sign(&[signer])?.to_string().into())
     }
 
+    async fn leaves(&mut self, from: u64, to: u64) -> Result<String, StatementError> {
+        let mut script = Script::default();
+        statements::ask_leaves(&mut script, from, to);
+        Ok(statements::look(&mut self.link, script).await?.leaves.unwrap_or_default())
+    }
+
     /// Learns again which claims of this replica are open, after the log was opened anew.
     pub async fn recall(&mut self) -> Result<(), StatementError> {
         self.open = statements::claims_of(&mut self.link, &self.names.replica).await?;
         Ok(())
     }
 
-    /// Copies SQLite's WAL into the database while nobody waits, which it would else do in the middle of a commit.
+    /// Copies SQLite's WAL into the database while nobody waits, which it would else do in the middle of a commit; after
+    /// an erasure it also empties the WAL, where the erased bytes still are.
     pub async fn tidy(&mut self) -> Result<(), sqlx::Error> {
-        statements::checkpoint(&mut self.link).await
+        match self.residue {
+            Residue::None => statements::checkpoint(&mut self.link, Wal::Keep).await.map(drop),
+            Residue::Possible => {
+                if statements::checkpoint(&mut self.link, Wal::Empty).await? == Emptied::Whole {
+                    self.residue = Residue::None;
+                }
+                Ok(())
+            }
+        }
     }
 
     pub async fn close(self) {
@@ -363,6 +399,48 @@ impl Ledger {
         /// Ten thousand deletions take some ten milliseconds, which a commit can wait.
         const MOST: i64 = 10_000;
         statements::forget(&mut self.link, before, MOST).await
+    }
+}
+
+/// An empty plan for entries that follow this state.
+fn plan<'a>(
+    state: &State,
+    known: Known,
+    open: &'a HashSet<ExchangeId>,
+    now: Timestamp,
+) -> Result<Plan<'a>, CommitError> {
+    if now.plus(CLOCK_BEHIND_MAX) < state.last_at {
+        return Err(CommitError::ClockBehind);
+    }
+    Ok(Plan::new(state.frontier.size(), now.max(state.last_at), known, open))
+}
+
+/// The tokens of the claims of a batch.
+struct Tokens<'a> {
+    /// For each claim all of its tokens; none when an earlier claim of the batch has one of them.
+    of_claim: Vec<Vec<Sha256>>,
+    /// Sorted, so that two replicas with the same tokens never wait for each other.
+    first: BTreeMap<Sha256, &'a Claim>,
+}
+
+impl<'a> Tokens<'a> {
+    fn of(claims: &[&'a Claim]) -> Self {
+        let mut tokens = Self { of_claim: Vec::with_capacity(claims.len()), first: BTreeMap::new() };
+        for claim in claims {
+            let mut own: Vec<Sha256> = claim.tokens().collect();
+            if own.iter().any(|token| tokens.first.contains_key(token)) {
+                own.clear();
+            }
+            tokens.first.extend(own.iter().map(|token| (*token, *claim)));
+            tokens.of_claim.push(own);
+        }
+        tokens
+    }
+
+    /// For each claim whether all its tokens were new. One without tokens claims nothing.
+    fn won(&self, new: &HashSet<Sha256>) -> Vec<bool> {
+        let all_new = |own: &Vec<Sha256>| !own.is_empty() && own.iter().all(|token| new.contains(token));
+        self.of_claim.iter().map(all_new).collect()
     }
 }
 

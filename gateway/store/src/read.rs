@@ -13,7 +13,7 @@ use varco_core::log::tree::{Frontier, ProveError, inclusion_path};
 
 use crate::db::{Address, ConnectError, Pools, on};
 use crate::nodes::{self, Nodes, NodesError};
-use crate::rows::{Marks, among, padded};
+use crate::rows::{among, padded};
 use crate::submission::{Artifact, ArtifactKind, StreamKind};
 
 /// Entries in one answer: with their bodies some hundred KiB.
@@ -122,7 +122,7 @@ impl Reader {
             return Err(ReadError::TooMuch);
         }
         let tail = format!(") AND s.kind = ${} ORDER BY s.id, e.seq", keys.len() + 1);
-        let sql = AssertSqlSafe(among(Marks::Numbered, HEAD, keys.len(), &tail));
+        let sql = AssertSqlSafe(among(HEAD, keys.len(), &tail));
         let rows: Vec<StreamRow> = on!(&*self.pools, pool => {
             let mut query = sqlx::query_as(sql);
             for subject in keys {
@@ -179,12 +179,8 @@ impl Reader {
         }
         let keys = padded(subjects);
         let tail = format!("AND idx >= ${} ORDER BY idx LIMIT {PAGE_MAX}", keys.len() + 1);
-        let sql = AssertSqlSafe(among(
-            Marks::Numbered,
-            "SELECT DISTINCT idx FROM log_subject WHERE subject",
-            keys.len(),
-            &tail,
-        ));
+        let sql =
+            AssertSqlSafe(among("SELECT DISTINCT idx FROM log_subject WHERE subject", keys.len(), &tail));
         let from = int(from);
         let indices: Vec<i64> = on!(&*self.pools, pool => {
             let mut query = sqlx::query_scalar(sql);
@@ -247,7 +243,9 @@ impl Reader {
         let (from, to) = page(from, to)?;
         let rows: Vec<SlotsRow> =
             on!(&*self.pools, pool => sqlx::query_as(SLOTS).bind(from).bind(to).fetch_all(pool).await?);
-        rows.into_iter().map(slots).collect()
+        let mut found = rows.into_iter().map(slots).collect::<Result<Vec<_>, _>>()?;
+        found.retain(|(_, slots)| slots.iter().next().is_some());
+        Ok(found)
     }
 
     /// Where the log stands; `None` in a database no store has opened yet.

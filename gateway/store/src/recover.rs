@@ -13,7 +13,7 @@ use crate::anchor::{Anchor, AnchorError};
 use crate::db::{Address, ConnectError};
 use crate::ledger::{CertifyError, CommitError, Forked, Ledger, Names};
 use crate::read::{ReadError, Reader};
-use crate::statements::{self, Lock, StatementError};
+use crate::statements::{self, StatementError};
 use crate::store::MissingAnchor;
 
 /// Why the log cannot be opened.
@@ -120,7 +120,7 @@ pub async fn open(setup: &Setup, anchor: &mut Anchored, epoch: Option<i64>) -> R
     let mut link = setup.address.writer().await?;
     statements::found(&mut link, &setup.names.origin).await.map_err(StatementError::from)?;
     let reader = Reader::connect(&setup.address).await?;
-    let state = statements::state(&mut link, Lock::None).await?;
+    let state = statements::state(&mut link).await?;
     if epoch.is_some_and(|epoch| epoch != state.epoch) {
         return Err(Forked::Recovered.into());
     }
@@ -133,7 +133,7 @@ pub async fn open(setup: &Setup, anchor: &mut Anchored, epoch: Option<i64>) -> R
 
 /// Signs the tree as the database has it now, and makes the note durable.
 pub async fn certify(setup: &Setup, anchor: &mut Anchored, ledger: &mut Ledger) -> Result<Signed, OpenError> {
-    let state = ledger.state(Lock::None).await?;
+    let state = ledger.state().await?;
     certify_head(setup, anchor, ledger, Head { size: state.frontier.size(), root: state.root }).await
 }
 

@@ -1,8 +1,9 @@
 //! The statements of the writer's transaction, each one text for both databases.
+//!
+//! A batch makes three trips: begin and look, write, commit and read back.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use sqlx::AssertSqlSafe;
 use varco_core::hash::Sha256;
 use varco_core::id::ExchangeId;
 use varco_core::log::entry::{Erases, Slot, SlotName};
@@ -10,8 +11,8 @@ use varco_core::log::tree::Frontier;
 use varco_core::time::Timestamp;
 
 use crate::db::{Backend, Link, on};
-use crate::plan::{Known, Plan, StreamHead};
-use crate::rows::{Cell, Insert, Marks, ROWS_MAX, among, insert, padded, values};
+use crate::plan::{Entry, Known, Plan, StreamHead};
+use crate::rows::{Cell, Insert, Length, ROWS_MAX, Script, execute, fetch, insert};
 use crate::submission::{Claim, StreamKind};
 
 /// The row of `log_state`.
@@ -44,16 +45,139 @@ pub enum Lock {
     None,
 }
 
-pub async fn begin(link: &mut Link) -> Result<(), sqlx::Error> {
-    match link {
-        Backend::Postgres(at) => sqlx::query("BEGIN").execute(at).await.map(drop),
-        // A transaction that began by reading could not write any more once another process has written.
-        Backend::Sqlite(at) => sqlx::query("BEGIN IMMEDIATE").execute(at).await.map(drop),
+/// What a look has found.
+#[derive(Debug, Default)]
+pub struct Looked {
+    pub state: Option<State>,
+    pub known: Known,
+    /// The tokens that were not remembered before.
+    pub new_tokens: HashSet<Sha256>,
+    /// The leaves asked for, with newlines between them.
+    pub leaves: Option<String>,
+}
+
+/// The rows of every look: what it is, two texts, three numbers, two byte strings.
+type Row = (
+    String,
+    Option<String>,
+    Option<String>,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<Vec<u8>>,
+    Option<Vec<u8>>,
+);
+
+/// The beginning of a transaction.
+pub fn begin(link: &Link) -> Script {
+    let mut script = Script::default();
+    script.say(
+        match link {
+            Backend::Postgres(_) => "BEGIN",
+            // One that began by reading could not write any more once another process has written.
+            Backend::Sqlite(_) => "BEGIN IMMEDIATE",
+        },
+        Vec::new(),
+    );
+    script
+}
+
+pub fn ask_state(script: &mut Script, link: &Link, lock: Lock) {
+    const STATE: &str = "SELECT 'state', origin, NULL, size, last_at, epoch, frontier, root \
+         FROM log_state WHERE id = 1";
+    const LOCKED: &str = "SELECT 'state', origin, NULL, size, last_at, epoch, frontier, root \
+         FROM log_state WHERE id = 1 FOR UPDATE";
+    let sql = match (link, lock) {
+        (Backend::Postgres(_), Lock::Held) => LOCKED,
+        // An SQLite transaction holds the only lock there is.
+        (Backend::Postgres(_), Lock::None) | (Backend::Sqlite(_), Lock::Held | Lock::None) => STATE,
+    };
+    script.say(sql, Vec::new());
+}
+
+/// Everything the database holds of what a batch names.
+pub fn ask_known(script: &mut Script, ids: &BTreeSet<&str>, streams: &BTreeSet<&str>) {
+    const ENTRIES: &str = "SELECT 'entry', id, kind, NULL, NULL, NULL, NULL, NULL FROM log_entry WHERE id";
+    const STREAMS: &str = "SELECT 'stream', id, kind, epoch, NULL, NULL, NULL, NULL FROM stream WHERE id";
+    let cells = |keys: &BTreeSet<&str>| -> Vec<Cell> {
+        keys.iter().map(|key| Cell::Text((*key).to_owned())).collect()
+    };
+    script.among(ENTRIES, &cells(ids), "");
+    script.among(STREAMS, &cells(streams), "");
+}
+
+/// Remembers tokens and tells which were new.
+pub fn remember(script: &mut Script, tokens: &BTreeMap<Sha256, &Claim>) {
+    const REMEMBER: Insert = Insert {
+        head: "INSERT INTO replay (token, expires)",
+        tail: "ON CONFLICT DO NOTHING RETURNING 'token', NULL, NULL, NULL, NULL, NULL, token, NULL",
+    };
+    let row = |(token, claim): (&Sha256, &&Claim)| {
+        [Cell::Bytes(token.as_bytes().to_vec()), Cell::Int(claim.expires.millis())]
+    };
+    let rows: Vec<[Cell; 2]> = tokens.iter().map(row).collect();
+    for chunk in rows.chunks(ROWS_MAX) {
+        script.insert(&REMEMBER, chunk.to_vec(), Length::Padded(chunk.len().next_power_of_two()));
     }
 }
 
-pub async fn commit(link: &mut Link) -> Result<(), sqlx::Error> {
-    on!(link, at => sqlx::query("COMMIT").execute(at).await.map(drop))
+pub fn commit(script: &mut Script) {
+    script.say("COMMIT", Vec::new());
+}
+
+/// The leaves `from..to`, one after the other with newlines between them: one row, since each row costs.
+pub fn ask_leaves(script: &mut Script, from: u64, to: u64) {
+    const LEAVES: &str = "SELECT 'leaves', string_agg(leaf, ? ORDER BY idx), NULL, NULL, NULL, NULL, NULL, NULL \
+         FROM log_entry WHERE idx >= ? AND idx < ?";
+    script.say(LEAVES, vec![Cell::Text("\n".to_owned()), Cell::Int(int(from)), Cell::Int(int(to))]);
+}
+
+/// Runs a script and sorts what it finds.
+pub async fn look(link: &mut Link, script: Script) -> Result<Looked, StatementError> {
+    let mut looked = Looked::default();
+    for row in fetch::<Row>(link, script).await? {
+        match row {
+            (what, Some(origin), None, Some(size), Some(at), Some(epoch), Some(frontier), Some(root))
+                if what == "state" =>
+            {
+                let (frontier, root) = tree(size, &frontier, &root)?;
+                let last_at = Timestamp::from_millis(at);
+                looked.state = Some(State { origin, frontier, root, last_at, epoch });
+            }
+            (what, Some(id), Some(kind), None, ..) if what == "entry" => {
+                looked.known.entries.insert((id, kind));
+            }
+            (what, Some(id), Some(kind), Some(epoch), ..) if what == "stream" => {
+                let kind = StreamKind::parse(&kind).ok_or(StatementError::Damaged("kind of a stream"))?;
+                let epoch = u64::try_from(epoch).map_err(|_| StatementError::Damaged("epoch of a stream"))?;
+                looked.known.streams.insert(id, StreamHead { kind, epoch });
+            }
+            (what, .., Some(token), None) if what == "token" => {
+                let token = Sha256::from_slice(&token).ok_or(StatementError::Damaged("token"))?;
+                looked.new_tokens.insert(token);
+            }
+            (what, leaves, ..) if what == "leaves" => looked.leaves = leaves,
+            _ => return Err(StatementError::Damaged("row")),
+        }
+    }
+    Ok(looked)
+}
+
+fn tree(size: i64, frontier: &[u8], root: &[u8]) -> Result<(Frontier, Sha256), StatementError> {
+    let frontier = Frontier::from_bytes(frontier).map_err(|_| StatementError::Damaged("frontier"))?;
+    let root = Sha256::from_slice(root).ok_or(StatementError::Damaged("root"))?;
+    if i64::try_from(frontier.size()) == Ok(size) && frontier.root() == root {
+        Ok((frontier, root))
+    } else {
+        Err(StatementError::Damaged("size, frontier and root of the log differ"))
+    }
+}
+
+/// The state, outside any transaction.
+pub async fn state(link: &mut Link) -> Result<State, StatementError> {
+    let mut script = Script::default();
+    ask_state(&mut script, link, Lock::None);
+    look(link, script).await?.state.ok_or(StatementError::Damaged("no state of the log"))
 }
 
 /// Makes the state of an empty log, unless there is one.
@@ -75,100 +199,7 @@ pub async fn found(link: &mut Link, origin: &str) -> Result<(), sqlx::Error> {
     insert(link, &FOUND, vec![row]).await
 }
 
-pub async fn state(link: &mut Link, lock: Lock) -> Result<State, StatementError> {
-    const STATE: &str = "SELECT origin, size, frontier, root, last_at, epoch FROM log_state WHERE id = 1";
-    const LOCKED: &str =
-        "SELECT origin, size, frontier, root, last_at, epoch FROM log_state WHERE id = 1 FOR UPDATE";
-    type Row = (String, i64, Vec<u8>, Vec<u8>, i64, i64);
-    let (origin, size, frontier, root, last_at, epoch): Row = match (link, lock) {
-        (Backend::Postgres(at), Lock::Held) => sqlx::query_as(LOCKED).fetch_one(at).await?,
-        (Backend::Postgres(at), Lock::None) => sqlx::query_as(STATE).fetch_one(at).await?,
-        // Its transaction holds the only lock there is.
-        (Backend::Sqlite(at), Lock::Held | Lock::None) => sqlx::query_as(STATE).fetch_one(at).await?,
-    };
-    let frontier = Frontier::from_bytes(&frontier).map_err(|_| StatementError::Damaged("frontier"))?;
-    let root = Sha256::from_slice(&root).ok_or(StatementError::Damaged("root"))?;
-    if i64::try_from(frontier.size()) != Ok(size) || frontier.root() != root {
-        return Err(StatementError::Damaged("size, frontier and root of the log differ"));
-    }
-    Ok(State { origin, frontier, root, last_at: Timestamp::from_millis(last_at), epoch })
-}
-
-/// Everything the database holds of what the batch names.
-pub async fn known(
-    link: &mut Link,
-    ids: &BTreeSet<&str>,
-    streams: &BTreeSet<&str>,
-) -> Result<Known, StatementError> {
-    let mut known = Known { entries: HashSet::new(), streams: HashMap::new() };
-    for (id, kind) in find::<(String, String)>(link, "SELECT id, kind FROM log_entry WHERE id", ids).await? {
-        known.entries.insert((id, kind));
-    }
-    let found =
-        find::<(String, String, i64)>(link, "SELECT id, kind, epoch FROM stream WHERE id", streams).await?;
-    for (id, kind, epoch) in found {
-        let kind = StreamKind::parse(&kind).ok_or(StatementError::Damaged("kind of a stream"))?;
-        let epoch = u64::try_from(epoch).map_err(|_| StatementError::Damaged("epoch of a stream"))?;
-        known.streams.insert(id, StreamHead { kind, epoch });
-    }
-    Ok(known)
-}
-
-async fn find<Row>(link: &mut Link, head: &str, keys: &BTreeSet<&str>) -> Result<Vec<Row>, sqlx::Error>
-where
-    Row: for<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow>
-        + for<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow>
-        + Send
-        + Unpin,
-{
-    let mut found = Vec::new();
-    let keys: Vec<&str> = keys.iter().copied().collect();
-    for chunk in keys.chunks(ROWS_MAX) {
-        let chunk = padded(chunk);
-        let sql = AssertSqlSafe(among(Marks::of(link), head, chunk.len(), ""));
-        on!(&mut *link, at => {
-            let mut query = sqlx::query_as(sql);
-            for key in chunk {
-                query = query.bind(key.to_owned());
-            }
-            found.extend(query.fetch_all(at).await?);
-        });
-    }
-    Ok(found)
-}
-
-/// Remembers the tokens and gives back those that were new. `claims` have different tokens.
-pub async fn remember(
-    link: &mut Link,
-    claims: &[(Sha256, &Claim)],
-) -> Result<HashSet<Sha256>, StatementError> {
-    const REMEMBER: Insert = Insert {
-        head: "INSERT INTO replay (token, expires)",
-        tail: "ON CONFLICT DO NOTHING RETURNING token",
-    };
-    let mut new = HashSet::new();
-    for chunk in claims.chunks(ROWS_MAX) {
-        let sql = AssertSqlSafe(values(Marks::of(link), &REMEMBER, chunk.len(), 2));
-        let tokens: Vec<Vec<u8>> = on!(&mut *link, at => {
-            let mut query = sqlx::query_scalar(sql);
-            for (token, claim) in chunk {
-                query = query.bind(token.as_bytes().to_vec()).bind(claim.expires.millis());
-            }
-            query.fetch_all(at).await?
-        });
-        for token in tokens {
-            new.insert(Sha256::from_slice(&token).ok_or(StatementError::Damaged("token"))?);
-        }
-    }
-    Ok(new)
-}
-
-pub async fn open_claims(
-    link: &mut Link,
-    replica: &str,
-    now: Timestamp,
-    claims: &[&Claim],
-) -> Result<(), sqlx::Error> {
+pub fn open_claims(script: &mut Script, replica: &str, now: Timestamp, claims: &[&Claim]) {
     const OPEN: Insert = Insert {
         head: "INSERT INTO claim (exchange, replica, claimed_at, request_digest, interrupted)",
         // An identifier given twice must not fail the whole batch; the second exchange finds its claim gone.
@@ -183,20 +214,30 @@ pub async fn open_claims(
             Cell::Text(crate::stored::write(&claim.interrupted)),
         ]
     };
-    insert(link, &OPEN, claims.iter().map(row).collect()).await
+    for chunk in claims.chunks(ROWS_MAX) {
+        let length = Length::Padded(chunk.len().next_power_of_two());
+        script.insert(&OPEN, chunk.iter().map(row).collect(), length);
+    }
 }
 
-/// Everything a plan writes, except the tiles.
-pub async fn write(
-    link: &mut Link,
-    plan: &Plan<'_>,
-    hashes: &[Sha256],
-    state: &State,
-) -> Result<(), StatementError> {
-    write_entries(link, plan, hashes).await?;
-    write_streams(link, plan).await?;
+/// The log as it is after the batch.
+pub fn advance(script: &mut Script, state: &State) {
+    const ADVANCE: &str = "UPDATE log_state SET size = ?, frontier = ?, root = ?, last_at = ? WHERE id = 1";
+    let cells = vec![
+        Cell::Int(int(state.frontier.size())),
+        Cell::Bytes(state.frontier.to_bytes()),
+        Cell::Bytes(state.root.as_bytes().to_vec()),
+        Cell::Int(state.last_at.millis()),
+    ];
+    script.say(ADVANCE, cells);
+}
+
+/// Everything a plan writes, except the tiles and the state.
+pub async fn write(link: &mut Link, plan: &Plan<'_>, hashes: &[Sha256]) -> Result<(), StatementError> {
     const ARTIFACTS: Insert =
         Insert { head: "INSERT INTO artifact (sha256, kind, bytes)", tail: "ON CONFLICT DO NOTHING" };
+    write_entries(link, plan, hashes).await?;
+    write_streams(link, plan).await?;
     let artifacts = plan.artifacts.iter().map(|(sha256, artifact)| {
         [
             Cell::Bytes(sha256.as_bytes().to_vec()),
@@ -205,18 +246,33 @@ pub async fn write(
         ]
     });
     insert(link, &ARTIFACTS, artifacts.collect()).await?;
-    close_claims(link, plan).await?;
     for erases in &plan.erases {
         erase(link, erases).await?;
     }
-    const STATE: &str = "UPDATE log_state SET size = $1, frontier = $2, root = $3, last_at = $4 WHERE id = 1";
-    let (frontier, root) = (state.frontier.to_bytes(), state.root.as_bytes().to_vec());
-    let (size, at) = (int(state.frontier.size()), state.last_at.millis());
-    on!(link, db => sqlx::query(STATE).bind(size).bind(frontier).bind(root).bind(at).execute(db).await.map(drop))?;
     Ok(())
 }
 
-async fn write_entries(link: &mut Link, plan: &Plan<'_>, hashes: &[Sha256]) -> Result<(), sqlx::Error> {
+/// Entries, their bodies, whom they are about, and the claims they close: what every exchange writes, in one trip.
+async fn write_entries(link: &mut Link, plan: &Plan<'_>, hashes: &[Sha256]) -> Result<(), StatementError> {
+    let mut chunks = plan.entries.chunks(ROWS_MAX).zip(hashes.chunks(ROWS_MAX)).peekable();
+    let mut script = Script::default();
+    let mut expected = 0;
+    while let Some((entries, hashes)) = chunks.next() {
+        expected += say_entries(&mut script, entries, hashes);
+        if chunks.peek().is_some() {
+            expected -= execute(link, std::mem::take(&mut script)).await?;
+        }
+    }
+    let closed: Vec<Cell> =
+        plan.closes.iter().map(|exchange| Cell::Text(exchange.as_str().to_owned())).collect();
+    script.among("DELETE FROM claim WHERE exchange", &closed, "");
+    expected += closed.len() as u64;
+    // Another replica has entered one of them as interrupted: it must not get a second outcome.
+    if execute(link, script).await? == expected { Ok(()) } else { Err(StatementError::ClaimGone) }
+}
+
+/// Gives back how many rows this inserts.
+fn say_entries(script: &mut Script, entries: &[Entry<'_>], hashes: &[Sha256]) -> u64 {
     const ENTRIES: Insert =
         Insert { head: "INSERT INTO log_entry (idx, id, kind, leaf, leaf_hash)", tail: "" };
     const SLOTS: Insert = Insert {
@@ -225,7 +281,7 @@ async fn write_entries(link: &mut Link, plan: &Plan<'_>, hashes: &[Sha256]) -> R
     };
     const SUBJECTS: Insert =
         Insert { head: "INSERT INTO log_subject (subject, idx)", tail: "ON CONFLICT DO NOTHING" };
-    let rows = plan.entries.iter().zip(hashes).map(|(entry, hash)| {
+    let rows = entries.iter().zip(hashes).map(|(entry, hash)| {
         [
             Cell::Int(int(entry.leaf.index())),
             Cell::Text(entry.leaf.id().as_str().to_owned()),
@@ -234,20 +290,26 @@ async fn write_entries(link: &mut Link, plan: &Plan<'_>, hashes: &[Sha256]) -> R
             Cell::Bytes(hash.as_bytes().to_vec()),
         ]
     });
-    insert(link, &ENTRIES, rows.collect()).await?;
+    script.insert(&ENTRIES, rows.collect(), Length::Exact);
     let salt = |slot: Option<&Slot>| Cell::MaybeBytes(slot.map(|slot| slot.salt.to_vec()));
     let body = |slot: Option<&Slot>| Cell::MaybeText(slot.map(|slot| slot.body.clone()));
-    let rows = plan.entries.iter().filter(|entry| entry.slots.iter().next().is_some()).map(|entry| {
+    let rows = entries.iter().map(|entry| {
         let [decision, operator, subject] = SlotName::ALL.map(|name| entry.slots.slot(name));
         let index = Cell::Int(int(entry.leaf.index()));
         [index, salt(decision), body(decision), salt(operator), body(operator), salt(subject), body(subject)]
     });
-    insert(link, &SLOTS, rows.collect()).await?;
-    let rows = plan.entries.iter().flat_map(|entry| {
-        let index = int(entry.leaf.index());
-        entry.subjects.iter().map(move |subject| [Cell::Text(subject.as_str().to_owned()), Cell::Int(index)])
-    });
-    insert(link, &SUBJECTS, rows.collect()).await
+    script.insert(&SLOTS, rows.collect(), Length::Exact);
+    let about: BTreeSet<(&str, i64)> = entries
+        .iter()
+        .flat_map(|entry| entry.subjects.iter().map(|subject| (subject.as_str(), int(entry.leaf.index()))))
+        .collect();
+    let rows: Vec<[Cell; 2]> =
+        about.iter().map(|(subject, index)| [Cell::Text((*subject).to_owned()), Cell::Int(*index)]).collect();
+    for chunk in rows.chunks(ROWS_MAX) {
+        // As many as there are entries, in most batches: so the whole script has few different lengths.
+        script.insert(&SUBJECTS, chunk.to_vec(), Length::Padded(entries.len()));
+    }
+    (2 * entries.len() + rows.len()) as u64
 }
 
 async fn write_streams(link: &mut Link, plan: &Plan<'_>) -> Result<(), sqlx::Error> {
@@ -277,24 +339,6 @@ async fn write_streams(link: &mut Link, plan: &Plan<'_>) -> Result<(), sqlx::Err
         .iter()
         .map(|(subject, id)| [Cell::Text(subject.as_str().to_owned()), Cell::Text((*id).to_owned())]);
     insert(link, &SUBJECTS, rows.collect()).await
-}
-
-async fn close_claims(link: &mut Link, plan: &Plan<'_>) -> Result<(), StatementError> {
-    let mut deleted = 0;
-    let closed: Vec<&str> = plan.closes.iter().map(|exchange| exchange.as_str()).collect();
-    for chunk in closed.chunks(ROWS_MAX) {
-        let chunk = padded(chunk);
-        let sql = AssertSqlSafe(among(Marks::of(link), "DELETE FROM claim WHERE exchange", chunk.len(), ""));
-        on!(&mut *link, at => {
-            let mut query = sqlx::query(sql);
-            for exchange in chunk {
-                query = query.bind(exchange.to_owned());
-            }
-            deleted += query.execute(at).await?.rows_affected();
-        });
-    }
-    // Another replica has entered one of them as interrupted: it must not get a second outcome.
-    if usize::try_from(deleted) == Ok(closed.len()) { Ok(()) } else { Err(StatementError::ClaimGone) }
 }
 
 /// Deletes the bodies an order names, in the transaction of its own entry.
@@ -351,25 +395,35 @@ pub async fn claims_of(link: &mut Link, replica: &str) -> Result<HashSet<Exchang
     ids.iter().map(|id| id.parse().map_err(|_| StatementError::Damaged("exchange of a claim"))).collect()
 }
 
-/// From the writer's own connection, because two that checkpoint at once are what broke older SQLites.
-pub async fn checkpoint(link: &mut Link) -> Result<(), sqlx::Error> {
-    match link {
-        Backend::Postgres(_) => Ok(()),
-        Backend::Sqlite(at) => sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(at).await.map(drop),
-    }
+/// What becomes of SQLite's WAL once it is copied into the database.
+#[derive(Clone, Copy)]
+pub enum Wal {
+    Empty,
+    Keep,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Emptied {
+    /// A reader still needs some of it.
+    Partly,
+    Whole,
+}
+
+/// From the writer's own connection, because two that checkpoint at once are what broke older SQLites. PostgreSQL looks
+/// after its WAL itself.
+pub async fn checkpoint(link: &mut Link, wal: Wal) -> Result<Emptied, sqlx::Error> {
+    let Backend::Sqlite(at) = link else { return Ok(Emptied::Whole) };
+    let sql = match wal {
+        Wal::Empty => "PRAGMA wal_checkpoint(TRUNCATE)",
+        Wal::Keep => "PRAGMA wal_checkpoint(PASSIVE)",
+    };
+    let (busy, _, _): (i64, i64, i64) = sqlx::query_as(sql).fetch_one(at).await?;
+    Ok(if busy == 0 { Emptied::Whole } else { Emptied::Partly })
 }
 
 pub enum Whose<'a> {
     Before(Timestamp),
     Replica(&'a str),
-}
-
-/// The leaves `from..to`, one after the other with newlines between them: one row, since each row costs.
-pub async fn leaves(link: &mut Link, from: u64, to: u64) -> Result<String, sqlx::Error> {
-    const LEAVES: &str =
-        "SELECT string_agg(leaf, $1 ORDER BY idx) FROM log_entry WHERE idx >= $2 AND idx < $3";
-    let text: Option<String> = on!(link, at => sqlx::query_scalar(LEAVES).bind("\n").bind(int(from)).bind(int(to)).fetch_one(at).await?);
-    Ok(text.unwrap_or_default())
 }
 
 /// The leaf hashes `from..to`.

@@ -66,10 +66,22 @@ async fn a_token_is_good_for_one_exchange(world: World) {
     let mut other_issuer = claim(30, "one-token");
     other_issuer.issuer_key = Sha256::of(b"another issuer");
     assert_eq!(store.claim(other_issuer).await, Ok(()));
+    // A request has several tokens; none of them may have been used, alone or beside others.
+    let several = |n, jtis: &[&str]| {
+        let mut claim = claim(n, "x");
+        claim.jtis = jtis.iter().map(|jti| jti.parse().unwrap()).collect();
+        claim
+    };
+    assert_eq!(store.claim(several(40, &["a", "b", "c"])).await, Ok(()));
+    assert_eq!(store.claim(several(41, &["d", "c"])).await, Err(ClaimError::Replayed));
+    assert_eq!(store.claim(several(42, &["one-token", "e"])).await, Err(ClaimError::Replayed));
+    assert_eq!(store.claim(several(43, &["f", "g"])).await, Ok(()));
+    assert_eq!(store.claim(several(44, &[])).await, Err(ClaimError::Replayed));
     store.close().await;
 
     let store = world.open().await;
     assert_eq!(store.claim(claim(31, "one-token")).await, Err(ClaimError::Replayed));
+    assert_eq!(store.claim(several(45, &["b", "h"])).await, Err(ClaimError::Replayed));
 }
 
 async fn a_withdrawal_takes_effect_between_two_entries(world: World) {
@@ -118,6 +130,31 @@ async fn an_erased_body_is_gone_and_every_proof_stays(world: World) {
     let about = store.read().entries_about(&[person(1)], 0).await.unwrap();
     assert_eq!(about, [0, 1, 5, 6, 7, 8, 9]);
     world.verifier().check(&store.receipt(&exchange(3)).await.unwrap().unwrap()).unwrap();
+    audit(&store).await;
+}
+
+#[tokio::test]
+async fn an_erased_body_is_in_no_file_afterwards() {
+    const CANARY: &str = "canary-8f14e45f";
+    let found = |world: &World| {
+        let files = std::fs::read_dir(&world.directory).unwrap().map(|file| file.unwrap().path());
+        let holds = |bytes: &[u8]| bytes.windows(CANARY.len()).any(|window| window == CANARY.as_bytes());
+        files.filter(|path| holds(&std::fs::read(path).unwrap())).count()
+    };
+    let world = World::sqlite("residue");
+    let store = world.open().await;
+    let mut submission = disclosure(1);
+    submission.draft.slots.set(
+        SlotName::Subject,
+        varco_core::log::entry::Slot { salt: [7; 32], body: format!("{{\"subject\":\"{CANARY}\"}}") },
+    );
+    store.append(submission).await.unwrap();
+    assert!(found(&world) > 0);
+    let mut order = Submission::new(varco_core::log::entry::Draft::new(Kind::Erasure, exchange(2)));
+    order.draft.erases = Erases::new(0, 0, &[SlotName::Subject]);
+    store.append(order).await.unwrap();
+    store.tidy().await.unwrap();
+    assert_eq!(found(&world), 0);
     audit(&store).await;
 }
 

@@ -5,6 +5,8 @@ mod documents;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod growth;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod log;
