@@ -19,8 +19,8 @@ struct Draw {
     parties: (Index, Index),
     record: Index,
     purpose: Index,
-    second: bool,
-    office: bool,
+    level: Level,
+    office: Option<&'static str>,
     scoped: bool,
     consents: Vec<(Option<Vec<Index>>, Vec<Index>)>,
     restrictions: Vec<(Option<Vec<Index>>, bool)>,
@@ -44,7 +44,9 @@ prop_compose! {
         requested in prop::option::weighted(0.3, fields()),
     ) -> Draw {
         let (second, office, scoped) = flags;
-        Draw { parties, record, purpose, second, office, scoped, consents, restrictions, acts, requested }
+        let level = if second { Level::Second } else { Level::First };
+        let office = office.then_some("collocamento-mirato");
+        Draw { parties, record, purpose, level, office, scoped, consents, restrictions, acts, requested }
     }
 }
 
@@ -74,11 +76,10 @@ impl Draw {
         };
         let provider = party(&self.parties.0, &|party| record.owners.contains(&party.kind));
         let mut consumer = party(&self.parties.1, &|party| party.agency != provider.agency);
-        if self.office && consumer.kind == AgencyKind::Cpi {
-            consumer.office = Some("collocamento-mirato".parse().unwrap());
+        if consumer.kind == AgencyKind::Cpi {
+            consumer.office = self.office.map(|office| office.parse().unwrap());
         }
-        let level = if self.second { Level::Second } else { Level::First };
-        let mut case = case(level, &[purpose.id.as_str()]);
+        let mut case = case(self.level, &[purpose.id.as_str()]);
         if self.scoped {
             case.scopes = record.fields.iter().filter_map(|field| field.scope.clone()).collect();
         }
@@ -148,7 +149,7 @@ fn speaks(rule: &Rule, asked: &Asked, index: FieldIndex, field: &Field) -> bool 
         Layer::Owner => rule.body.as_ref() == Some(&asked.facts.provider.agency),
         Layer::Recipient => rule.body.as_ref() == Some(&consumer.agency),
         Layer::Law => true,
-        _ => false,
+        Layer::Agreement | Layer::Case | Layer::Person | Layer::Request => false,
     };
     let toward = rule.on.toward.iter().all(|toward| match toward {
         Toward::Agency(agency) => *agency == other.agency,
@@ -436,11 +437,14 @@ proptest! {
         let numbers: Vec<Value> = counts.iter().map(|n| (*n).into()).collect();
         with_context(|context| {
             for (field, ladder) in every_ladder() {
-                let values = match field.kind {
-                    Kind::Date => &dates,
-                    Kind::Decimal { .. } => &amounts,
-                    Kind::Integer { .. } => &numbers,
-                    _ => continue,
+                let values = if field.kind == Kind::Date {
+                    &dates
+                } else if matches!(field.kind, Kind::Decimal { .. }) {
+                    &amounts
+                } else if matches!(field.kind, Kind::Integer { .. }) {
+                    &numbers
+                } else {
+                    continue;
                 };
                 for (a, b) in ladder.indices().flat_map(|a| ladder.indices().map(move |b| (a, b))) {
                     if !a.shows() || !ladder.is_within(a, b) {
