@@ -31,11 +31,11 @@ use crate::app::{App, Clock, Entropy};
 use crate::config::{Config, Database};
 use crate::genesis::{self, Ceremony};
 use crate::limits::{self, Limiter};
+use crate::outbound::{self, Means};
 use crate::server::{self, Server, Transport};
 use crate::tasks::{Tasks, Unfinished};
 use crate::telemetry::metrics::LogHealth;
 use crate::tls::{self, Channel};
-use crate::outbound::{self, Means};
 use crate::{http, telemetry};
 
 /// Why a gateway did not start. Each says which part and why.

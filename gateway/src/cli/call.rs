@@ -291,7 +291,8 @@ fn send(args: &Args, url: &Uri, message: Message) -> Result<Received, PullError>
     }
     let audiences = [args.issuer.to_string()];
     // The clock again: the answer is younger than the question.
-    let expectation = Expectation { audiences: &audiences, now: crate::app::system_now(), rules: Rules::default() };
+    let expectation =
+        Expectation { audiences: &audiences, now: crate::app::system_now(), rules: Rules::default() };
     let verified = verify_response(&message, &expectation, &asked, &trust)?;
     let organization = verified.seal.organization.map(|organization| organization.to_string());
     if keys.sealed_by.is_some() && keys.sealed_by != organization {

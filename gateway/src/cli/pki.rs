@@ -48,23 +48,27 @@ enum Command {
 pub fn run(args: Args) -> ExitCode {
     match args.command {
         Command::Dev { out } => dev(&out),
-        Command::Renew { pki, agency, suffix } => match upkeep::renew(&pki, &agency, &suffix, crate::app::system_now()) {
-            Ok(()) => {
-                println!(
-                    "new keys and certificates in {}",
-                    pki.join("agencies").join(agency.as_str()).display()
-                );
-                ExitCode::SUCCESS
+        Command::Renew { pki, agency, suffix } => {
+            match upkeep::renew(&pki, &agency, &suffix, crate::app::system_now()) {
+                Ok(()) => {
+                    println!(
+                        "new keys and certificates in {}",
+                        pki.join("agencies").join(agency.as_str()).display()
+                    );
+                    ExitCode::SUCCESS
+                }
+                Err(error) => failed("renew", &error),
             }
-            Err(error) => failed("renew", &error),
-        },
-        Command::Revoke { pki, certificate } => match upkeep::revoke(&pki, &certificate, crate::app::system_now()) {
-            Ok(list) => {
-                println!("revoked in {}", pki.join(list).display());
-                ExitCode::SUCCESS
+        }
+        Command::Revoke { pki, certificate } => {
+            match upkeep::revoke(&pki, &certificate, crate::app::system_now()) {
+                Ok(list) => {
+                    println!("revoked in {}", pki.join(list).display());
+                    ExitCode::SUCCESS
+                }
+                Err(error) => failed("revoke", &error),
             }
-            Err(error) => failed("revoke", &error),
-        },
+        }
     }
 }
 

@@ -5,9 +5,8 @@ use varco_core::policy::questions::Effect;
 /// Columns as wide as their widest cell, two spaces apart.
 pub fn text(head: &[String], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
-        let cells =
-            rows.iter().chain([&head.to_vec()]).filter_map(|row| row.get(column)).map(|c| c.chars().count());
-        cells.max().unwrap_or_default()
+        let cells = rows.iter().map(Vec::as_slice).chain([head]).filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
     };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     let line = |row: &[String]| {

@@ -37,9 +37,9 @@ pub struct Why {
     /// Scopes of the asking member.
     #[arg(long, value_delimiter = ',')]
     scopes: Vec<ScopeId>,
-    /// The person has agreed to the record type.
-    #[arg(long)]
-    agreed: bool,
+    /// What the person has agreed to, besides the fields they named.
+    #[arg(long, value_enum, default_value_t)]
+    agreed: Agreed,
     /// Fields the person has named.
     #[arg(long, value_delimiter = ',')]
     explicit: Vec<FieldId>,
@@ -56,6 +56,14 @@ pub struct Why {
     at: Option<Timestamp>,
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Agreed {
+    #[default]
+    Nothing,
+    /// The record type as a whole.
+    Record,
 }
 
 fn level(text: &str) -> Result<Level, String> {
@@ -137,7 +145,7 @@ impl Why {
             let consent = NOBODY.parse().ok()?;
             Some(ConsentFact { consent, epoch: 1, item: "prova".into(), fields, excluded: Vec::new() })
         };
-        let whole = self.agreed.then_some(None);
+        let whole = (self.agreed == Agreed::Record).then_some(None);
         let named = (!self.explicit.is_empty()).then(|| Some(self.explicit.clone()));
         let opposed = Restriction { fields: Some(self.opposed.clone()), effect: RestrictionEffect::Withhold };
         let act = ActFact { reference: "prova".into(), fields: self.act.clone() };
