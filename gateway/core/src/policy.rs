@@ -18,9 +18,11 @@ use crate::time::Timestamp;
 use crate::view::ladder::ViewIndex;
 
 pub mod bundle;
+pub mod cases;
 pub mod compile;
 pub mod decide;
 pub mod fault;
+pub mod questions;
 pub mod record;
 pub mod reduce;
 pub mod table;

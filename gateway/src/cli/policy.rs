@@ -1,10 +1,198 @@
-//! `varco policy`: to come.
+//! `varco policy`: check a bundle, and ask it what officers ask.
+//!
+//! Each question is a function of the library; here are only its arguments and how its answer is shown.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-#[derive(clap::Args)]
-pub struct Args {}
+use clap::Subcommand;
+use serde_json::json;
+use varco_core::policy::Policy;
+use varco_core::policy::fault::PolicyFault;
+use varco_core::time::Timestamp;
 
-pub fn run(_args: Args) -> ExitCode {
-    ExitCode::from(super::USAGE)
+use super::{NO, USAGE};
+
+pub mod files;
+mod table;
+mod test;
+mod why;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Compile a bundle and verify everything it promises.
+    Check(Check),
+    /// Show what every recipient gets of a record type under a purpose.
+    Matrix(Matrix),
+    /// Decide one request and say which layers spoke, field by field.
+    Why(why::Why),
+    /// Run the bundle's policy cases.
+    Test(test::Test),
+}
+
+#[derive(clap::Args)]
+struct Check {
+    /// The bundle's folder.
+    #[arg(value_name = "DIR")]
+    bundle: PathBuf,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+struct Matrix {
+    /// The bundle's folder.
+    #[arg(value_name = "DIR")]
+    bundle: PathBuf,
+    /// `anagrafica_nucleo`
+    record: String,
+    /// `F02`
+    purpose: String,
+    /// The instant it is asked for; the beginning of the agreement unless given.
+    #[arg(long)]
+    at: Option<Timestamp>,
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why a question has no answer. Each is told on standard error, with its exit code.
+#[derive(Debug, thiserror::Error)]
+enum PolicyError {
+    #[error("the bundle has {} faults:\n{}", .0.len(), lines(.0))]
+    Faults(Vec<PolicyFault>),
+    #[error("`{}`: {source}", .path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("unknown {what} `{word}`{}", .nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
+    Unknown { what: &'static str, word: String, nearest: Option<String> },
+}
+
+fn lines(faults: &[PolicyFault]) -> String {
+    faults.iter().map(|fault| format!("  {fault}\n")).collect()
+}
+
+impl PolicyError {
+    const fn exit(&self) -> u8 {
+        match self {
+            Self::Faults(_) => NO,
+            Self::Unreadable { .. } | Self::Unknown { .. } => USAGE,
+        }
+    }
+
+    fn unknown<'a>(what: &'static str, word: &str, valid: impl IntoIterator<Item = &'a str>) -> Self {
+        let nearest = varco_core::policy::fault::nearest(word, valid);
+        Self::Unknown { what, word: word.to_owned(), nearest }
+    }
+}
+
+pub fn run(args: Args) -> ExitCode {
+    let done = match args.command {
+        Command::Check(check) => return run_check(&check),
+        Command::Matrix(matrix) => run_matrix(&matrix),
+        Command::Why(why) => why::run(&why),
+        Command::Test(test) => test::run(&test),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("varco policy: {error}");
+        ExitCode::from(error.exit())
+    })
+}
+
+fn load(bundle: &Path) -> Result<Policy, PolicyError> {
+    Policy::load(&read(bundle)?).map_err(PolicyError::Faults)
+}
+
+fn read(bundle: &Path) -> Result<Vec<(String, Vec<u8>)>, PolicyError> {
+    files::bundle(bundle).map_err(|(path, source)| PolicyError::Unreadable { path, source })
+}
+
+fn run_check(check: &Check) -> ExitCode {
+    let loaded = read(&check.bundle).map(|files| Policy::load(&files));
+    match loaded {
+        Err(error) => {
+            eprintln!("varco policy check: {error}");
+            ExitCode::from(error.exit())
+        }
+        Ok(Ok(policy)) => {
+            if check.json {
+                println!("{}", summary(&policy));
+            } else {
+                println!(
+                    "{} {}: {} tipi di record, {} finalità, {} concessioni, {} celle. Tutto in ordine.\nsha256 {}",
+                    policy.name,
+                    policy.version(),
+                    policy.record_types().len(),
+                    policy.purposes.len(),
+                    policy.grants().len(),
+                    policy.size(),
+                    policy.sha256()
+                );
+            }
+            ExitCode::SUCCESS
+        }
+        Ok(Err(faults)) => {
+            if check.json {
+                let told = |fault: &PolicyFault| {
+                    json!({"file": fault.file, "line": fault.line, "problem": fault.problem.to_string(),
+                           "nearest": fault.nearest})
+                };
+                println!(
+                    "{}",
+                    json!({"valid": false, "faults": faults.iter().map(told).collect::<Vec<_>>()})
+                );
+            } else {
+                eprint!("{}", lines(&faults).replace("\n  ", "\n").trim_start());
+            }
+            ExitCode::from(NO)
+        }
+    }
+}
+
+fn summary(policy: &Policy) -> serde_json::Value {
+    json!({
+        "valid": true,
+        "name": policy.name,
+        "version": policy.version(),
+        "sha256": policy.sha256(),
+        "record_types": policy.record_types().len(),
+        "purposes": policy.purposes.len(),
+        "grants": policy.grants().len(),
+        "cells": policy.size(),
+    })
+}
+
+fn run_matrix(asked: &Matrix) -> Result<ExitCode, PolicyError> {
+    let policy = load(&asked.bundle)?;
+    let records = || policy.record_types().iter().map(|record| record.id.as_str());
+    let purposes = || policy.purposes.iter().map(|purpose| purpose.id.as_str());
+    let record = asked.record.parse().ok().filter(|id| policy.record_type(id).is_some());
+    let record = record.ok_or_else(|| PolicyError::unknown("record type", &asked.record, records()))?;
+    let purpose = asked.purpose.parse().ok().filter(|id| policy.purpose(id).is_some());
+    let purpose = purpose.ok_or_else(|| PolicyError::unknown("purpose", &asked.purpose, purposes()))?;
+    let at = asked.at.unwrap_or(policy.agreement.from);
+    let matrix = policy
+        .matrix(&record, &purpose, at)
+        .ok_or_else(|| PolicyError::unknown("record type", &asked.record, records()))?;
+    if asked.json {
+        println!("{}", json!(matrix));
+    } else if matrix.recipients.is_empty() {
+        println!("La finalità {purpose} non dà {record} a nessuno.");
+    } else {
+        let head = matrix.recipients.iter().map(|who| match who.level {
+            "-" => who.column.clone(),
+            level => format!("{} liv.{level}", who.column),
+        });
+        let head: Vec<String> = ["campo".to_owned()].into_iter().chain(head).collect();
+        let row = |row: &varco_core::policy::questions::matrix::Row| {
+            [row.field.to_string()].into_iter().chain(row.cells.iter().map(table::effect)).collect()
+        };
+        print!("{}", table::text(&head, &matrix.rows.iter().map(row).collect::<Vec<_>>()));
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,8 @@ use super::{Sections, choice, id};
 use crate::view::expression::Expression;
 use crate::view::kind::{CodeList, Kind, Member};
 use crate::view::ladder::{Ladder, Rung, Technique};
-use crate::view::transform::WORDS;
+use crate::view::sample::values;
+use crate::view::transform::{Context, WORDS};
 
 /// Structures inside structures: an item of a list, its address. More is a mistake.
 const DEEPEST: usize = 4;
@@ -159,7 +160,14 @@ impl<'a> Dictionary<'a> {
             faults.unknown(&name.place, "ladder", &name.text, self.ladders.keys().copied());
             return None;
         };
-        match Ladder::new(kind, rungs) {
+        let tried = Ladder::new(kind, rungs).and_then(|ladder| {
+            let nobody = |_: &str| false;
+            let Ok(recipient) = "nessuno".parse() else { return Ok(ladder) };
+            let context =
+                Context { recipient: &recipient, pair: None, is_subject: &nobody, is_in_case: &nobody };
+            ladder.check_ways(&values(kind), &context).map(|()| ladder)
+        });
+        match tried {
             Ok(ladder) => Some(ladder),
             Err(fault) => {
                 faults.add(place, Problem::Ladder(fault));

@@ -159,8 +159,8 @@ fn household_members_outside_the_case_and_their_parts_stay_out() {
     facts.consents = vec![consent(None)];
     let plan = ask(&policy, ANAGRAFICA, "F03", &facts).unwrap();
     let members = json!([
-        {"codice_fiscale": "XXQNNA85B68E715K", "relazione": "1", "data_nascita": "1985-02-28"},
-        {"codice_fiscale": "XXQMRA08M29B648P", "relazione": "3", "data_nascita": "2008-08-29"}
+        {"cf": "XXQNNA85B68E715K", "relazione": "1", "data_nascita": "1985-02-28"},
+        {"cf": "XXQMRA08M29B648P", "relazione": "3", "data_nascita": "2008-08-29"}
     ]);
     let out = reduced(&plan, json!({"componenti": members}));
     let shown = out.into_record();
@@ -174,13 +174,13 @@ fn a_part_follows_its_list_and_is_reduced_on_its_own() {
     facts.case = Some(case(Level::Second, &["F04"]));
     facts.consents = vec![consent(None)];
     let plan = ask(&policy, ISEE, "F04", &facts).unwrap();
-    assert_eq!(word(&plan, "prestazioni.importi"), "fasce");
-    let record = json!({"prestazioni": [{"codice": "A1", "denominazione": "Contributo", "importi": ["50.00", "350.00"]},
+    assert_eq!(word(&plan, "prestazioni.importi"), "fascia");
+    let record = json!({"prestazioni": [{"codice": "A1", "denominazione": "Contributo", "importi": "350.00"},
                                         {"codice": "A2", "denominazione": "Altro"}]});
     let out = reduced(&plan, record.clone());
     assert_eq!(
         out.into_record()["prestazioni"],
-        json!([{"codice": "A1", "denominazione": "Contributo", "importi": ["1", "3"]},
+        json!([{"codice": "A1", "denominazione": "Contributo", "importi": "3"},
                {"codice": "A2", "denominazione": "Altro"}])
     );
     let plan = ask(&policy, ISEE, "F02", &agreed()).unwrap();

@@ -115,9 +115,9 @@ fn a_ladder_must_have_meets_and_fit_its_fields() {
     let mut files = shipped_files();
     let (_, bytes) = files.iter_mut().find(|(path, _)| path == "scale.txt").unwrap();
     let text = String::from_utf8(bytes.clone()).unwrap();
-    let start = text.find("[scala data_nascita]").unwrap();
-    let end = text.find("[scala data]").unwrap();
-    *bytes = format!("{}[scala data_nascita]\n{two}\n{}", &text[..start], &text[end..]).into_bytes();
+    let (before, rest) = text.split_once("[scala data_nascita]").unwrap();
+    let (_, after) = rest.split_once("[scala data]").unwrap();
+    *bytes = format!("{before}[scala data_nascita]\n{two}\n[scala data]{after}").into_bytes();
     let faults: Vec<_> = Policy::load(&files).unwrap_err().iter().map(ToString::to_string).collect();
     assert!(faults.iter().any(|fault| fault.contains("no single greatest view below both")), "{faults:#?}");
     check(
