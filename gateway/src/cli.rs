@@ -35,7 +35,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Make a signed call to a gateway.
-    Call(call::Args),
+    Call(Box<call::Args>),
     /// Play the story of one exchange on this machine, with synthetic people.
     Demo(demo::Args),
     /// Check the access log and what it proves.
@@ -61,7 +61,7 @@ pub fn reasons(error: &dyn std::error::Error) -> String {
 impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command {
-            Command::Call(args) => call::run(args),
+            Command::Call(args) => call::run(&args),
             Command::Demo(args) => demo::run(args),
             Command::Log(args) => log::run(args),
             Command::Pki(args) => pki::run(args),

@@ -121,3 +121,28 @@ fn a_diagnosis_goes_on_where_it_can() {
     );
     assert_eq!(finding.verdict.unwrap_err().step.text(), "audience", "the first failure is the verdict");
 }
+
+#[test]
+fn every_fault_is_explained_in_both_languages() {
+    use varco::cli::language::Language;
+    use varco::cli::wire::as_text;
+    let kit = Kit::new();
+    for Case { name, verdict, change } in cases::all() {
+        let capture = kit.capture(change);
+        let finding = capture.check().unwrap();
+        let (italian, english) =
+            (as_text(&capture, &finding, Language::It), as_text(&capture, &finding, Language::En));
+        let lines: Vec<_> = italian.lines().zip(english.lines()).collect();
+        match verdict {
+            Verdict::Accepted => assert!(italian.contains("Accettato: iss "), "{name}"),
+            Verdict::Refused { code, .. } => {
+                assert!(italian.ends_with(&format!("Rifiutato: {} ({})", code.text(), code.status())), "{name}");
+                for pair in lines.windows(2).filter(|pair| pair[0].0.starts_with("  NO  ")) {
+                    assert_ne!(pair[1].0, pair[1].1, "{name}");
+                    let english = [" must ", " the ", " is not ", "letters", "integer", "printable"];
+                    assert!(!english.iter().any(|word| pair[1].0.contains(word)), "{name}: {}", pair[1].0);
+                }
+            }
+        }
+    }
+}

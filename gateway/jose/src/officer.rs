@@ -123,7 +123,7 @@ mod tests {
         let mixed = format!("{header}.{payload}.{signature}");
         assert_eq!(verifier(&one).verify(&mixed), Err(StatementError::SignatureInvalid));
 
-        let record = varco_core::wire::record_jws(&serde_json::json!({"iat": 1}), &one).unwrap();
+        let record = varco_core::wire::record_jws(r#"{"iat":1}"#, &one).unwrap();
         assert_eq!(
             verifier(&one).verify(&record),
             Err(StatementError::Malformed(varco_core::wire::Fault::TypeOther))

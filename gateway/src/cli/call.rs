@@ -163,13 +163,13 @@ enum AnswerSeal {
     None,
 }
 
-pub fn run(args: Args) -> ExitCode {
+pub fn run(args: &Args) -> ExitCode {
     let now = crate::app::system_now();
-    let outcome = signed(&args, now).and_then(|(url, message)| {
+    let outcome = signed(args, now).and_then(|(url, message)| {
         if args.dry.show_request {
-            return Ok((request_text(&args, &message, now)?, true));
+            return Ok((request_text(args, &message, now)?, true));
         }
-        let received = send(&args, &url, message)?;
+        let received = send(args, &url, message)?;
         let text = if args.json { show::as_json(&received) } else { show::as_text(&received, args.lang) };
         Ok((text, received.status < 400))
     });
@@ -340,3 +340,6 @@ fn read_within(path: &Path, largest: u64) -> Result<Vec<u8>, PullError> {
     file.take(largest).read_to_end(&mut bytes).map_err(unreadable)?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -130,7 +130,8 @@ fn as_json(finding: &Finding) -> String {
     json!({ "steps": finding.steps.iter().map(step).collect::<Vec<_>>(), "verdict": verdict }).to_string()
 }
 
-fn as_text(capture: &Capture, finding: &Finding, language: Language) -> String {
+/// The finding for people: every step, and for a failed one why, what was found and what was wanted.
+pub fn as_text(capture: &Capture, finding: &Finding, language: Language) -> String {
     let message = capture.message().ok();
     let mut lines = Vec::new();
     let mut part = None;

@@ -7,15 +7,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::token::{Claims, Compact, JoseHeader, TokenType};
-use super::{
-    Algorithm, DIGEST, Evidence, Fault, KeyReference, LOCATION_MAX, Message, Part, Seal, SealFault, Step,
-    Verifier, WireError, header,
-};
+use super::token::{Claims, Compact};
+use super::{DIGEST, Evidence, Fault, LOCATION_MAX, Message, Part, Seal, Step, Verifier, WireError, header};
 use crate::hash::Sha256;
 use crate::id::TokenId;
 use crate::registry::Identity;
 use crate::time::Timestamp;
+use run::{Patience, Run};
+
+mod run;
 
 /// How far clocks and habits may differ. AgID gives no numbers; these are what the gateways in use do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -383,166 +383,6 @@ impl Sender {
 /// After this instant the clock checks refuse the token anyway, however far ahead its `exp` lies.
 fn replayable_until(claims: &Claims, rules: &Rules) -> Timestamp {
     claims.expires.plus(rules.expired_for).min(claims.issued.plus(rules.issued_age))
-}
-
-/// What a protected header says; the reference is absent when it is the header already seen.
-struct TokenKey {
-    algorithm: Algorithm,
-    reference: Option<KeyReference>,
-}
-
-struct Seen {
-    header: Vec<u8>,
-    algorithm: Algorithm,
-    seal: Arc<dyn Seal>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Patience {
-    GoOn,
-    StopAtFirst,
-}
-
-/// One message going through its checks.
-struct Run<'a> {
-    message: &'a Message,
-    expectation: &'a Expectation<'a>,
-    verifier: &'a dyn Verifier,
-    patience: Patience,
-    part: Part,
-    /// The first token whose certificate was good.
-    seen: Option<Seen>,
-    first: Option<WireError>,
-    steps: Vec<Checked>,
-}
-
-impl<'a> Run<'a> {
-    fn new(
-        patience: Patience,
-        message: &'a Message,
-        expectation: &'a Expectation<'a>,
-        verifier: &'a dyn Verifier,
-    ) -> Self {
-        Self {
-            message,
-            expectation,
-            verifier,
-            patience,
-            part: Part::Authorization,
-            seen: None,
-            first: None,
-            steps: Vec::new(),
-        }
-    }
-
-    /// One token. The outer error ends the run, the inner one only this token.
-    fn attempt<T>(
-        &mut self,
-        part: Part,
-        checks: impl FnOnce(&mut Self) -> Result<T, WireError>,
-    ) -> Result<Result<T, WireError>, WireError> {
-        self.part = part;
-        match (checks(self), self.patience) {
-            (Err(error), Patience::StopAtFirst) => Err(error),
-            (outcome, _) => Ok(outcome),
-        }
-    }
-
-    /// A check whose result later checks of this token need.
-    fn need<T>(&mut self, step: Step, result: Result<T, Fault>) -> Result<T, WireError> {
-        result.map_err(|fault| self.fail(step, fault)).inspect(|_| self.pass(step))
-    }
-
-    /// A check after which the others still make sense.
-    fn check(&mut self, step: Step, result: Result<(), Fault>) -> Result<(), WireError> {
-        match (self.need(step, result), self.patience) {
-            (Err(error), Patience::StopAtFirst) => Err(error),
-            (Err(_), Patience::GoOn) | (Ok(()), _) => Ok(()),
-        }
-    }
-
-    fn pass(&mut self, step: Step) {
-        let known = self.steps.last().is_some_and(|last| last.part == self.part && last.step == step);
-        if self.patience == Patience::GoOn && !known {
-            self.steps.push(Checked { part: self.part, step, outcome: Outcome::Passed });
-        }
-    }
-
-    fn fail(&mut self, step: Step, fault: Fault) -> WireError {
-        let error = WireError { part: self.part, step, fault: fault.clone() };
-        self.first.get_or_insert_with(|| error.clone());
-        if self.patience == Patience::GoOn {
-            // A step made of two checks is told once, by its failure.
-            self.steps.pop_if(|last| last.part == self.part && last.step == step);
-            self.steps.push(Checked { part: self.part, step, outcome: Outcome::Failed(fault) });
-        }
-        error
-    }
-
-    fn optional_header(&mut self) -> Result<Option<&'a str>, WireError> {
-        header::one(self.message, self.part.header()).map_err(|fault| self.fail(Step::Header, fault))
-    }
-
-    fn required_header(&mut self) -> Result<&'a str, WireError> {
-        let missing = Fault::HeaderMissing(self.part.header());
-        let value = self.optional_header()?;
-        value.ok_or(missing).map_err(|fault| self.fail(Step::Header, fault))
-    }
-
-    /// The algorithm and key reference of a protected header. A sender's tokens have the same header, certificate and
-    /// all, so it is usually taken apart once a message.
-    fn key(&self, header: &[u8]) -> Result<TokenKey, Fault> {
-        if let Some(seen) = self.seen.as_ref().filter(|seen| seen.header == header) {
-            return Ok(TokenKey { algorithm: seen.algorithm, reference: None });
-        }
-        let (algorithm, reference) = JoseHeader::parse(header, TokenType::Message)?.certificate()?;
-        Ok(TokenKey { algorithm, reference: Some(reference) })
-    }
-
-    fn seal(&mut self, key: TokenKey, header: &[u8]) -> Result<Arc<dyn Seal>, SealFault> {
-        let reference = match (key.reference, &self.seen) {
-            (None, Some(seen)) => return Ok(Arc::clone(&seen.seal)),
-            // A later token may name the first one's certificate by thumbprint alone.
-            (Some(KeyReference::Thumbprint(hash)), Some(seen))
-                if seen.seal.identity().certificate == hash =>
-            {
-                return Ok(Arc::clone(&seen.seal));
-            }
-            (Some(reference), _) => reference,
-            (None, None) => return Err(SealFault::Unknown),
-        };
-        let seal = self.verifier.seal(&reference, self.expectation.now)?;
-        self.seen.get_or_insert_with(|| Seen {
-            header: header.to_vec(),
-            algorithm: key.algorithm,
-            seal: Arc::clone(&seal),
-        });
-        Ok(seal)
-    }
-
-    /// The first token decides who sends; when it could not be read there is nothing to compare with.
-    fn same_sender(&mut self, first: Option<&Sender>, token: &Token) -> Result<(), WireError> {
-        let Some(first) = first else {
-            return Ok(());
-        };
-        let result = if token.seal.identity() != first.seal.identity() {
-            Err(Fault::OtherCertificate)
-        } else if token.claims.issuer.as_ref().is_some_and(|issuer| *issuer != first.issuer) {
-            Err(Fault::OtherIssuer)
-        } else {
-            Ok(())
-        };
-        self.check(Step::SameSender, result)
-    }
-
-    // INVARIANT: no verified value passes here when any check failed.
-    fn finish<T>(self, verified: Result<T, WireError>) -> Diagnosis<T> {
-        let verdict = match self.first {
-            Some(error) => Err(error),
-            None => verified,
-        };
-        Diagnosis { steps: self.steps, verdict }
-    }
 }
 
 #[cfg(test)]

@@ -201,13 +201,13 @@ fn a_filed_record_is_judged_by_the_day_it_was_sealed() {
     let signer = signer(&authority, &rcgen::PKCS_ECDSA_P256_SHA256);
     let trust = trust(&authority, &[authority.crl(1, &[], 12)]);
     let claims = serde_json::json!({"iat": NOW.seconds(), "purpose": "F02"});
-    let token = record_jws(&claims, &signer).unwrap();
+    let token = record_jws(&claims.to_string(), &signer).unwrap();
     let verified = verify_record(&token, 64 * 1024, &trust).unwrap();
     assert_eq!((verified.issued, &verified.seal), (NOW, signer.identity()));
     assert_eq!(verified.claims["purpose"], "F02");
     assert_eq!(verify_record(&token, 100, &trust).unwrap_err(), Fault::TooLarge);
 
     let late = serde_json::json!({"iat": NOW.plus(Duration::from_secs(400 * 86_400)).seconds()});
-    let token = record_jws(&late, &signer).unwrap();
+    let token = record_jws(&late.to_string(), &signer).unwrap();
     assert!(matches!(verify_record(&token, 64 * 1024, &trust), Err(Fault::Certificate(_))));
 }

@@ -4,9 +4,10 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::wire::token::TokenType;
 use crate::wire::{
-    AUTHORIZATION, JoseHeaders, Jtis, LevelOfAssurance, RequestClaims, SIGNATURE, SignFault, Signer,
-    sign_request,
+    AUTHORIZATION, Algorithm, JoseHeaders, Jtis, KeyReference, LevelOfAssurance, RequestClaims, SIGNATURE,
+    SealFault, SignFault, Signer, sign_request,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_772_442_000_000);
