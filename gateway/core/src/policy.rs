@@ -427,7 +427,9 @@ pub struct Policy {
     pub purposes: Vec<Purpose>,
     records: Vec<Arc<RecordType>>,
     audiences: Vec<Audience>,
-    grants: Vec<Grant>,
+    /// The matrix as written; grants point into it.
+    rows: Vec<bundle::matrix::MatrixRow>,
+    grants: Vec<compile::GrantKey>,
     /// By their start, the first from the beginning of time.
     epochs: Vec<Epoch>,
     rules: Vec<table::Rule>,
@@ -468,12 +470,37 @@ impl Policy {
         self.purposes.iter().find(|purpose| purpose.id == *id)
     }
 
-    pub fn grant(&self, index: GrantIndex) -> Option<&Grant> {
-        self.grants.get(usize::try_from(index.0).ok()?)
+    /// A grant in words.
+    pub fn grant(&self, index: GrantIndex) -> Option<Grant> {
+        let key = self.grants.get(usize::try_from(index.0).ok()?)?;
+        let row = self.rows.get(key.row)?;
+        let (column, purpose) = (self.columns.get(key.column)?, self.purposes.get(key.purpose)?);
+        let record = self.records.get(row.record)?;
+        let field = record.field(row.field)?;
+        let cell = row.cells.get(key.column)?;
+        let mut acts = row.acts.clone();
+        acts.extend(purpose.acts.iter().filter(|act| !row.acts.contains(act)).cloned());
+        Some(Grant {
+            record_type: record.id.clone(),
+            field: field.id.clone(),
+            column: column.id.clone(),
+            purpose: purpose.id.clone(),
+            view: field.ladder.view(cell.view)?.id.clone(),
+            needs: cell.needs,
+            acts,
+            consent: purpose.consent,
+            file: row.place.file.clone(),
+            line: row.place.line,
+        })
     }
 
-    pub fn grants(&self) -> &[Grant] {
-        &self.grants
+    /// How many cells of the matrix grant something, each counted once for every purpose.
+    pub fn grant_count(&self) -> usize {
+        self.grants.len()
+    }
+
+    pub fn grants(&self) -> impl Iterator<Item = Grant> {
+        (0..u32::try_from(self.grants.len()).unwrap_or(u32::MAX)).filter_map(|i| self.grant(GrantIndex(i)))
     }
 
     pub fn audiences(&self) -> &[Audience] {

@@ -129,7 +129,7 @@ fn run_check(check: &Check) -> ExitCode {
                     policy.version(),
                     policy.record_types().len(),
                     policy.purposes.len(),
-                    policy.grants().len(),
+                    policy.grant_count(),
                     policy.size(),
                     policy.sha256()
                 );
@@ -162,7 +162,7 @@ fn summary(policy: &Policy) -> serde_json::Value {
         "sha256": policy.sha256(),
         "record_types": policy.record_types().len(),
         "purposes": policy.purposes.len(),
-        "grants": policy.grants().len(),
+        "grants": policy.grant_count(),
         "cells": policy.size(),
     })
 }

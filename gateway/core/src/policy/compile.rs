@@ -2,7 +2,7 @@
 
 mod check;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::bundle::Sections;
@@ -17,7 +17,7 @@ use super::table::{
     Block, Ceiling, Ceilings, Cell, Epoch, Needs, RecordTable, Rule, SLOTS, Selection, Toward,
 };
 use super::text::{self, MOST_FILES};
-use super::{Audience, CaseRule, Column, ConsentRole, Grant, Layer, Policy, Purpose};
+use super::{Audience, CaseRule, Column, ConsentRole, Layer, Policy, Purpose};
 use crate::case::Level;
 use crate::id::AgencyId;
 use crate::registry::AgencyKind;
@@ -45,16 +45,10 @@ pub(super) fn compile(files: &[(String, Vec<u8>)]) -> Result<Policy, Vec<PolicyF
         return Err(faults.into_sorted());
     }
     let audiences = audiences(&terms.columns);
-    let mut maker = Maker {
-        records: &records,
-        terms: &terms,
-        rows: &rows,
-        audiences: &audiences,
-        grants: BTreeMap::new(),
-    };
+    let mut maker = Maker::new(&records, &terms, &rows, &audiences);
     let epochs: Vec<Epoch> =
         starts(&rows, &rules).into_iter().map(|from| maker.epoch(from, &rules, &mut faults)).collect();
-    let grants = maker.grants();
+    let grants = maker.grants;
     let policy = Policy {
         name: terms.name,
         version: terms.version,
@@ -65,6 +59,7 @@ pub(super) fn compile(files: &[(String, Vec<u8>)]) -> Result<Policy, Vec<PolicyF
         purposes: terms.purposes,
         records: records.into_iter().map(Arc::new).collect(),
         audiences,
+        rows,
         grants,
         epochs,
         rules,
@@ -72,7 +67,7 @@ pub(super) fn compile(files: &[(String, Vec<u8>)]) -> Result<Policy, Vec<PolicyF
     };
     check::grants(&policy, &mut faults);
     check::implications(&policy, &mut faults);
-    check::reach(&policy, &rows, &sections, &mut faults);
+    check::reach(&policy, &sections, &mut faults);
     check::assertions(&policy, &mut faults);
     if faults.is_empty() { Ok(policy) } else { Err(faults.into_sorted()) }
 }
@@ -101,13 +96,30 @@ struct Maker<'a> {
     rows: &'a [MatrixRow],
     audiences: &'a [Audience],
     /// Numbered as they are met.
-    grants: BTreeMap<GrantKey, u32>,
+    grants: Vec<GrantKey>,
+    /// The number of each, by row, column and purpose.
+    numbers: Vec<Option<u32>>,
 }
 
-/// Row, column, purpose.
-type GrantKey = (usize, usize, usize);
+/// A cell of the matrix for one purpose: three indices instead of a dozen words, since there are a great many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct GrantKey {
+    pub row: usize,
+    pub column: usize,
+    pub purpose: usize,
+}
 
-impl Maker<'_> {
+impl<'a> Maker<'a> {
+    fn new(
+        records: &'a [RecordType],
+        terms: &'a Terms,
+        rows: &'a [MatrixRow],
+        audiences: &'a [Audience],
+    ) -> Self {
+        let numbers = vec![None; rows.len() * terms.columns.len() * terms.purposes.len()];
+        Self { records, terms, rows, audiences, grants: Vec::new(), numbers }
+    }
+
     fn epoch(&mut self, from: Timestamp, rules: &[Rule], faults: &mut Faults) -> Epoch {
         let count = self.records.len();
         let mut epoch = Epoch {
@@ -131,6 +143,7 @@ impl Maker<'_> {
         let terms = self.terms;
         for (purpose, found) in terms.purposes.iter().enumerate() {
             let given = found.records.iter().find(|given| given.record_type == kind.id);
+            let rows = self.rows_of(record, kind, found, at);
             for level in SLOTS {
                 for (audience, who) in self.audiences.iter().enumerate() {
                     let column = match given {
@@ -141,12 +154,8 @@ impl Maker<'_> {
                     let Some(column) = column else { continue };
                     let start = table.cells.len();
                     table.blocks.push(Block { purpose, level, audience, column, start });
-                    let rows = self.rows_of(record, &found.id, at);
-                    for (index, field) in kind.indices().zip(&kind.fields) {
-                        let limited = given.and_then(|given| given.fields.as_ref());
-                        let is_given = limited.is_none_or(|fields| fields.contains(&field.id));
-                        let row = rows.get(&index).copied().filter(|_| is_given);
-                        table.cells.push(self.cell(row, column, purpose));
+                    for row in &rows {
+                        table.cells.push(self.cell(*row, column, purpose));
                     }
                 }
             }
@@ -154,20 +163,28 @@ impl Maker<'_> {
         table
     }
 
-    /// The rows in force for a record type under a purpose: its own row where there is one, else the general one.
+    /// For each field the row in force under a purpose: its own where there is one, else the general one.
     fn rows_of(
         &self,
         record: usize,
-        purpose: &crate::id::PurposeId,
+        kind: &RecordType,
+        purpose: &Purpose,
         at: Timestamp,
-    ) -> BTreeMap<FieldIndex, usize> {
-        let mut rows = BTreeMap::new();
-        let mine = |row: &MatrixRow| row.record == record && row.is_in_force(at);
-        for own in [None, Some(purpose)] {
-            for (i, row) in
-                self.rows.iter().enumerate().filter(|(_, row)| mine(row) && row.purpose.as_ref() == own)
-            {
-                rows.insert(row.field, i);
+    ) -> Vec<Option<usize>> {
+        let mut rows = vec![None; kind.fields.len()];
+        let given = purpose.records.iter().find(|given| given.record_type == kind.id);
+        let limited = given.and_then(|given| given.fields.as_ref());
+        for own in [None, Some(&purpose.id)] {
+            for (i, row) in self.rows.iter().enumerate() {
+                let is_mine = row.record == record && row.purpose.as_ref() == own && row.is_in_force(at);
+                if is_mine && let Some(slot) = rows.get_mut(row.field.at()) {
+                    *slot = Some(i);
+                }
+            }
+        }
+        for (field, slot) in kind.fields.iter().zip(&mut rows) {
+            if limited.is_some_and(|fields| !fields.contains(&field.id)) {
+                *slot = None;
             }
         }
         rows
@@ -208,8 +225,9 @@ impl Maker<'_> {
     }
 
     fn cell(&mut self, row: Option<usize>, column: usize, purpose: usize) -> Cell {
-        let found = row.and_then(|i| self.rows.get(i));
-        let Some((row, text)) = found.and_then(|row| Some((row, row.cells.get(column)?))) else {
+        let found = row.and_then(|at| Some((at, self.rows.get(at)?)));
+        let Some((at, row, text)) = found.and_then(|(at, row)| Some((at, row, row.cells.get(column)?)))
+        else {
             return Cell::EMPTY;
         };
         if !text.view.shows() {
@@ -217,10 +235,19 @@ impl Maker<'_> {
         }
         let role = self.terms.purposes.get(purpose).map_or(ConsentRole::Basis, |purpose| purpose.consent);
         let agreed = if role == ConsentRole::None { Needs::NONE } else { Needs::AGREED };
-        let next = u32::try_from(self.grants.len()).unwrap_or(u32::MAX);
-        let row = self.rows.iter().position(|other| std::ptr::eq(other, row)).unwrap_or(usize::MAX);
-        let grant = *self.grants.entry((row, column, purpose)).or_insert(next);
+        let grant = self.number(GrantKey { row: at, column, purpose });
         Cell { view: text.view, needs: text.needs.and(agreed), grant, ..Cell::EMPTY }
+    }
+
+    fn number(&mut self, key: GrantKey) -> u32 {
+        let terms = self.terms;
+        let at = (key.row * terms.columns.len() + key.column) * terms.purposes.len() + key.purpose;
+        let next = u32::try_from(self.grants.len()).unwrap_or(u32::MAX);
+        let Some(slot) = self.numbers.get_mut(at) else { return u32::MAX };
+        *slot.get_or_insert_with(|| {
+            self.grants.push(key);
+            next
+        })
     }
 
     /// Whether the same kind of agency gets the field at another level.
@@ -277,34 +304,6 @@ impl Maker<'_> {
         let who = self.audiences.get(block.audience);
         let column = self.terms.columns.get(block.column);
         on.concerns(block, purpose, who, column)
-    }
-
-    fn grants(&self) -> Vec<Grant> {
-        let mut numbered: Vec<(&GrantKey, &u32)> = self.grants.iter().collect();
-        numbered.sort_by_key(|(_, number)| **number);
-        numbered.into_iter().filter_map(|(key, _)| self.grant(*key)).collect()
-    }
-
-    fn grant(&self, (row, column, purpose): GrantKey) -> Option<Grant> {
-        let (row, at) = (self.rows.get(row)?, column);
-        let (column, purpose) = (self.terms.columns.get(column)?, self.terms.purposes.get(purpose)?);
-        let record = self.records.get(row.record)?;
-        let field = record.field(row.field)?;
-        let cell = row.cells.get(at)?;
-        let mut acts = row.acts.clone();
-        acts.extend(purpose.acts.iter().filter(|act| !row.acts.contains(act)).cloned());
-        Some(Grant {
-            record_type: record.id.clone(),
-            field: field.id.clone(),
-            column: column.id.clone(),
-            purpose: purpose.id.clone(),
-            view: field.ladder.view(cell.view)?.id.clone(),
-            needs: cell.needs,
-            acts,
-            consent: purpose.consent,
-            file: row.place.file.clone(),
-            line: row.place.line,
-        })
     }
 }
 

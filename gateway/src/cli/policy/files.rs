@@ -45,3 +45,32 @@ fn collect(at: &Path, prefix: &str, depth: usize, files: &mut Files) -> Result<(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use varco_core::policy::Policy;
+
+    use super::*;
+    use crate::demo::people::Population;
+
+    #[test]
+    fn the_people_of_the_demonstration_fit_the_shipped_record_types() {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/piana-di-lucca");
+        let policy = Policy::load(&bundle(&shipped).unwrap()).unwrap();
+        let all = Population::generate(1, 500);
+        let mut checked = 0;
+        for person in all.people() {
+            for record in policy.record_types() {
+                for party in &policy.agreement.parties {
+                    let Some(found) = all.record(&party.agency, &record.id, person) else { continue };
+                    let faults = record.check(Value::Object(found)).err().unwrap_or_default();
+                    assert!(faults.is_empty(), "{}: {faults:?}", record.id);
+                    checked += 1;
+                }
+            }
+        }
+        assert!(checked > 1000, "{checked}");
+        assert!(!cases(&shipped).unwrap().is_empty());
+    }
+}

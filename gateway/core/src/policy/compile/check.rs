@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 use super::super::bundle::Sections;
 use super::super::bundle::agreement::Terms;
-use super::super::bundle::matrix::MatrixRow;
 use super::super::fault::{Faults, Place, Problem, shown};
 use super::super::record::RecordType;
 use super::super::table::Needs;
-use super::super::{Category, ConsentRole, Policy};
+use super::super::{Act, Category, ConsentRole, GrantIndex, Policy};
 use crate::id::FieldId;
 use crate::view::ladder::ViewIndex;
 
@@ -42,35 +41,45 @@ impl Terms {
 
 /// Every grant cites acts: exactly one basis of art. 6, and a source of art. 9 or 10 where the category needs it.
 pub fn grants(policy: &Policy, faults: &mut Faults) {
-    for grant in &policy.grants {
-        let place = Place { file: grant.file.clone(), line: grant.line };
-        if grant.acts.is_empty() {
-            faults.add(&place, Problem::WithoutAct);
+    // Acts are cited by row and by purpose: columns share them.
+    let pairs: BTreeSet<(usize, usize)> = policy.grants.iter().map(|key| (key.row, key.purpose)).collect();
+    for (row, purpose) in pairs {
+        let (Some(row), Some(purpose)) = (policy.rows.get(row), policy.purposes.get(purpose)) else {
+            continue;
+        };
+        let place = &row.place;
+        let acts: Vec<&Act> = policy
+            .acts
+            .iter()
+            .filter(|act| row.acts.contains(&act.id) || purpose.acts.contains(&act.id))
+            .collect();
+        if acts.is_empty() {
+            faults.add(place, Problem::WithoutAct);
             continue;
         }
-        let acts = || policy.acts.iter().filter(|act| grant.acts.contains(&act.id));
-        let bases: BTreeSet<&str> = acts().filter_map(|act| act.art6.as_deref()).collect();
+        let bases: BTreeSet<&str> = acts.iter().filter_map(|act| act.art6.as_deref()).collect();
         let mut bases = bases.into_iter();
         match (bases.next(), bases.next()) {
-            (None, _) => faults.add(&place, Problem::Missing("art6")),
+            (None, _) => faults.add(place, Problem::Missing("art6")),
             (Some(first), Some(second)) => {
-                faults.add(&place, Problem::BasisTwice(first.to_owned(), second.to_owned()));
+                faults.add(place, Problem::BasisTwice(first.to_owned(), second.to_owned()));
             }
             (Some(_), None) => {}
         }
-        let field = policy.record_type(&grant.record_type).and_then(|r| r.field(r.find(&grant.field)?));
-        let cited = || grant.acts.join(", ");
-        match field.map(|field| field.category) {
-            Some(Category::Special) if !acts().any(|act| act.art9.is_some()) => {
-                faults.add(&place, Problem::ActWithoutSource(cited(), 9, "speciale"));
+        let (by_9, by_10) =
+            (acts.iter().any(|act| act.art9.is_some()), acts.iter().any(|act| act.art10.is_some()));
+        let field = policy.records.get(row.record).and_then(|record| record.field(row.field));
+        let missing = match field.map(|field| field.category) {
+            Some(Category::Special) if !by_9 => Some((9, "speciale")),
+            Some(Category::Protected) if !by_9 => Some((9, "protetta")),
+            Some(Category::Judicial) if !by_10 => Some((10, "giudiziaria")),
+            Some(Category::Common | Category::Judicial | Category::Protected | Category::Special) | None => {
+                None
             }
-            Some(Category::Protected) if !acts().any(|act| act.art9.is_some()) => {
-                faults.add(&place, Problem::ActWithoutSource(cited(), 9, "protetta"));
-            }
-            Some(Category::Judicial) if !acts().any(|act| act.art10.is_some()) => {
-                faults.add(&place, Problem::ActWithoutSource(cited(), 10, "giudiziaria"));
-            }
-            Some(Category::Common | Category::Judicial | Category::Protected | Category::Special) | None => {}
+        };
+        if let Some((article, category)) = missing {
+            let cited: Vec<&str> = acts.iter().map(|act| act.id.as_str()).collect();
+            faults.add(place, Problem::ActWithoutSource(cited.join(", "), article, category));
         }
     }
 }
@@ -99,9 +108,7 @@ pub fn implications(policy: &Policy, faults: &mut Faults) {
                 if !seen.insert((source.file.clone(), record.id.clone(), number, column.to_owned())) {
                     continue;
                 }
-                let Some(grant) = policy.grants.get(usize::try_from(from.grant).unwrap_or(usize::MAX)) else {
-                    continue;
-                };
+                let Some(grant) = policy.grant(GrantIndex(from.grant)) else { continue };
                 let (granted, least) = (name(from.view, &source.ladder), name(one.at_least, &told.ladder));
                 faults.add(
                     &Place { file: grant.file.clone(), line: grant.line },
@@ -118,7 +125,7 @@ pub fn implications(policy: &Policy, faults: &mut Faults) {
 }
 
 /// Columns and matrices that nothing reaches are mistakes: somebody believes that they do something.
-pub fn reach(policy: &Policy, rows: &[MatrixRow], sections: &Sections, faults: &mut Faults) {
+pub fn reach(policy: &Policy, sections: &Sections, faults: &mut Faults) {
     for section in sections.of("colonne") {
         for row in &section.rows {
             let Some(word) = section.cell(row, "colonna") else { continue };
@@ -127,7 +134,7 @@ pub fn reach(policy: &Policy, rows: &[MatrixRow], sections: &Sections, faults: &
             }
         }
     }
-    for row in rows {
+    for row in &policy.rows {
         let Some(record) = policy.records.get(row.record) else { continue };
         let gives = |purpose: &super::super::Purpose| {
             row.purpose.as_ref().is_none_or(|only| *only == purpose.id)

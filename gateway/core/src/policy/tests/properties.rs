@@ -343,7 +343,7 @@ proptest! {
         let other = load(&shuffled(&shipped_files(), seed));
         let grants = |policy: &Policy| -> BTreeSet<String> {
             let of = |g: &Grant| format!("{} {} {} {} {} {:?} {:?}", g.record_type, g.field, g.column, g.purpose, g.view, g.needs, g.acts);
-            policy.grants().iter().map(of).collect()
+            policy.grants().map(|grant| of(&grant)).collect()
         };
         prop_assert_eq!(grants(&POLICY), grants(&other));
         for draw in &draws {

@@ -1,0 +1,121 @@
+//! How long compiling and deciding take, on a bundle of a size that no agreement will reach.
+//!
+//! `cargo run --release -p varco-core --example policy_speed`
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use varco_core::case::{CaseFact, Level};
+use varco_core::consent::ConsentFact;
+use varco_core::policy::{Facts, Party, Policy, Question};
+use varco_core::registry::AgencyKind;
+
+const RECORDS: usize = 10;
+const FIELDS: usize = 300;
+const PURPOSES: usize = 15;
+const OFFICES: usize = 3;
+const ROUNDS: u32 = 20_000;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let files = bundle()?;
+    let start = Instant::now();
+    let policy = Policy::load(&files).map_err(|faults| format!("{faults:#?}"))?;
+    let compiled = start.elapsed();
+    println!("compile: {} cells, {} grants in {compiled:?}", policy.size(), policy.grant_count());
+
+    let party = |agency: &str, kind| -> Result<Party, Box<dyn Error>> {
+        Ok(Party { agency: agency.parse()?, kind, office: None })
+    };
+    let purpose = "F01".parse()?;
+    let facts = Facts {
+        provider: party("comune-uno", AgencyKind::Comune)?,
+        consumer: party("cpi-uno", AgencyKind::Cpi)?,
+        case: Some(CaseFact {
+            case: "0198f0c2-aaaa-7fff-bfff-ffffffffffff".parse()?,
+            epoch: 1,
+            level: Level::First,
+            purposes: vec!["F01".parse()?],
+            scopes: BTreeSet::new(),
+        }),
+        consents: vec![ConsentFact {
+            consent: "0198f0c2-bbbb-7fff-bfff-ffffffffffff".parse()?,
+            epoch: 1,
+            item: "s1".into(),
+            fields: None,
+            excluded: Vec::new(),
+        }],
+        restrictions: Vec::new(),
+        acts: Vec::new(),
+    };
+    let record_type = "record_0".parse()?;
+    let now = "2026-11-23T10:00:00Z".parse()?;
+    let question =
+        Question { record_type: &record_type, purpose: &purpose, requested: None, facts: &facts, now };
+    let shown = policy.decide(&question)?.to_fetch().len();
+    let start = Instant::now();
+    for _ in 0..ROUNDS {
+        std::hint::black_box(policy.decide(std::hint::black_box(&question))?);
+    }
+    println!("decide: {FIELDS} fields, {shown} shown, in {:?}", start.elapsed() / ROUNDS);
+    Ok(())
+}
+
+fn bundle() -> Result<Vec<(String, Vec<u8>)>, std::fmt::Error> {
+    let mut text = String::from(
+        "[pacchetto]\nnome = prova\nversione = 1\n\
+         [protocollo]\ntitolo = prova\ndal = 2024-01-01\nal = 2029-01-01\n\
+         [parti]\nente | tipo\ncomune-uno | comune\ncpi-uno | cpi\n\
+         [atti]\natto | titolo | art6 | art9\nB1 | prova | 6(1)(e) | 9(2)(g)\n\
+         [scala data]\nvista | sotto | come | tecnica\nanno | intero | anno | generalizzato\n\
+         fascia | anno | anni(5) | generalizzato\n\
+         [legge]\ncategoria | al massimo | solo con | fonte\nspeciale | | consenso | prova\n\
+         [regolamento comune-uno]\nruolo | record | campo | al massimo | fonte\n\
+         titolare | record_0 | campo_1 | anno | prova\n\
+         [colonne]\ncolonna | enti | ufficio | livello\n",
+    );
+    let mut columns = Vec::new();
+    for level in 1..=2 {
+        for kind in AgencyKind::ALL {
+            columns.push((kind.text().to_owned(), String::new(), level));
+        }
+        columns.extend((0..OFFICES).map(|office| ("cpi".to_owned(), format!("ufficio-{office}"), level)));
+    }
+    let names: Vec<String> = (0..columns.len()).map(|i| format!("K{i}")).collect();
+    for (name, (kind, office, level)) in names.iter().zip(&columns) {
+        writeln!(text, "{name} | {kind} | {office} | {level}")?;
+    }
+    for purpose in 1..=PURPOSES {
+        writeln!(
+            text,
+            "[finalita F{purpose:02}]\nnome = prova\ncaso = richiesto\nlivelli = 1, 2\nconsenso = garanzia\n\
+             base = B1\ncolonne = {}\nrecord | campi",
+            names.join(", ")
+        )?;
+        for record in 0..RECORDS {
+            writeln!(text, "record_{record} | tutti")?;
+        }
+    }
+    let mut files = vec![("comune.txt".to_owned(), text.into_bytes())];
+    for record in 0..RECORDS {
+        let mut text = format!(
+            "[record record_{record}]\ntitolo = prova\ntitolare = comune\ncampo | tipo | categoria | scala\n"
+        );
+        for field in 0..FIELDS {
+            let category = if field % 10 == 0 { "speciale" } else { "ordinaria" };
+            writeln!(text, "campo_{field} | data | {category} | data")?;
+        }
+        writeln!(text, "[implica record_{record}]\nse mostra | dice")?;
+        for field in 1..20 {
+            writeln!(text, "campo_{field} | campo_{}:anno", field + 100)?;
+        }
+        writeln!(text, "[matrice record_{record}]\ncampo | {}", names.join(" | "))?;
+        for field in 0..FIELDS {
+            let cells = vec!["intero"; names.len()].join(" | ");
+            writeln!(text, "campo_{field} | {cells}")?;
+        }
+        files.push((format!("record_{record}.txt"), text.into_bytes()));
+    }
+    Ok(files)
+}
