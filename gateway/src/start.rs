@@ -220,30 +220,10 @@ fn policy(config: &Config, ceremony: &Ceremony) -> Result<Policy, StartError> {
     Ok(policy)
 }
 
-/// A bundle's files: paths relative to its folder with `/` between, and bytes. Policy cases, texts for people and hidden
-/// files are no part of the policy.
+/// A bundle's files, as `varco policy check` reads them.
 pub fn bundle(folder: &Path) -> Result<Vec<(String, Vec<u8>)>, StartError> {
-    let mut files = Vec::new();
-    let mut folders = vec![PathBuf::new()];
-    while let Some(inner) = folders.pop() {
-        let path = folder.join(&inner);
-        for entry in std::fs::read_dir(&path).map_err(fault(&path))? {
-            let entry = entry.map_err(fault(&path))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let here = inner.join(&name);
-            let kind = entry.file_type().map_err(fault(&path))?;
-            if name.starts_with('.') || name == "cases" || name.ends_with(".md") {
-                continue;
-            }
-            if kind.is_dir() {
-                folders.push(here);
-            } else if kind.is_file() {
-                files.push((here.to_string_lossy().replace('\\', "/"), read(&entry.path())?));
-            }
-        }
-    }
-    files.sort_unstable();
-    Ok(files)
+    crate::cli::policy::files::bundle(folder)
+        .map_err(|(path, error)| StartError::File { path, what: error.to_string() })
 }
 
 /// What is read from files once.

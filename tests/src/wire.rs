@@ -136,7 +136,10 @@ fn every_fault_is_explained_in_both_languages() {
         match verdict {
             Verdict::Accepted => assert!(italian.contains("Accettato: iss "), "{name}"),
             Verdict::Refused { code, .. } => {
-                assert!(italian.ends_with(&format!("Rifiutato: {} ({})", code.text(), code.status())), "{name}");
+                assert!(
+                    italian.ends_with(&format!("Rifiutato: {} ({})", code.text(), code.status())),
+                    "{name}"
+                );
                 for pair in lines.windows(2).filter(|pair| pair[0].0.starts_with("  NO  ")) {
                     assert_ne!(pair[1].0, pair[1].1, "{name}");
                     let english = [" must ", " the ", " is not ", "letters", "integer", "printable"];

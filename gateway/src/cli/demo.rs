@@ -37,6 +37,12 @@ struct Play {
     /// End after the story, also on a terminal.
     #[arg(long)]
     once: bool,
+    #[command(flatten)]
+    telling: Telling,
+}
+
+#[derive(clap::Args)]
+struct Telling {
     /// One JSON object a step.
     #[arg(long)]
     json: bool,
@@ -75,7 +81,7 @@ fn play(args: &Play) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut good = true;
     let mut number = 0;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut story = Story::open(&stage, &gateway, &system_entropy(), args.lang)?;
+    let mut story = Story::open(&stage, &gateway, &system_entropy(), args.telling.lang)?;
     while let Some(step) = runtime.block_on(story.next(system_now()))? {
         good &= step.went_well;
         number = step.number;
@@ -85,7 +91,7 @@ fn play(args: &Play) -> Result<ExitCode, Box<dyn std::error::Error>> {
     good &= last.went_well;
     teller.tell(&last);
     teller.end(&stage, &company, (good, started))?;
-    if !args.once && !args.json && std::io::stdout().is_terminal() {
+    if !args.once && !args.telling.json && std::io::stdout().is_terminal() {
         wait_for_interrupt(&runtime);
     }
     good &= company.dismiss();
@@ -169,8 +175,8 @@ impl Teller<'_> {
     }
 
     fn begin(&self, gateway: &str) {
-        if !self.args.json {
-            let words = self.args.lang.choose(
+        if !self.args.telling.json {
+            let words = self.args.telling.lang.choose(
                 "Varco, dimostrazione con persone inventate. Il gateway è",
                 "Varco, a demonstration with invented people. The gateway is",
             );
@@ -179,15 +185,19 @@ impl Teller<'_> {
     }
 
     fn tell(&self, step: &Step) {
-        if self.args.json {
-            let title = self.args.lang.choose(step.title.0, step.title.1);
+        if self.args.telling.json {
+            let title = self.args.telling.lang.choose(step.title.0, step.title.1);
             let step = json!({
                 "step": step.number, "name": step.name, "title": title, "ok": step.went_well, "facts": step.facts,
             });
             return self.say(&step.to_string());
         }
         let mark = if step.went_well { "✓" } else { "✗" };
-        self.say(&format!("{mark} {}. {}", step.number, self.args.lang.choose(step.title.0, step.title.1)));
+        self.say(&format!(
+            "{mark} {}. {}",
+            step.number,
+            self.args.telling.lang.choose(step.title.0, step.title.1)
+        ));
         for line in &step.lines {
             self.say(&format!("     {line}"));
         }
@@ -199,10 +209,10 @@ impl Teller<'_> {
         company: &Company,
         (good, started): (bool, Instant),
     ) -> Result<(), StageError> {
-        if self.args.json {
+        if self.args.telling.json {
             return Ok(());
         }
-        let lang = self.args.lang;
+        let lang = self.args.telling.lang;
         let verdict = if good {
             lang.choose("Tutto è andato come nella storia", "Everything went as the story says")
         } else {

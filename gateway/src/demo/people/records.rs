@@ -35,7 +35,7 @@ pub(super) fn registry(all: &Population, home: &Household, person: &Person) -> R
     let others: Vec<_> = others
         .map(|member| {
             json!({
-                "codice_fiscale": member.code.expose(),
+                "cf": member.code.expose(),
                 "relazione": member.relation,
                 "data_nascita": day(member.birth),
             })
@@ -92,7 +92,7 @@ pub(super) fn economy(all: &Population, home: &Household, person: &Person) -> Re
     let mut record = Record::new();
     let mut put = |field: &str, value: Value| record.insert(field.to_owned(), value);
     put("isee_fascia", band.to_string().into());
-    put("isee_sotto_soglia", json!([{ "codice_soglia": "ADI", "si_no": home.isee <= ADI_ISEE }]));
+    put("isee_sotto_soglia", json!({ "codice_soglia": "ADI", "si_no": home.isee <= ADI_ISEE }));
     put("isee_valore", euro(home.isee));
     put("isee_tipo", if minors { "minorenni" } else { "ordinario" }.into());
     put("isee_protocollo_dsu", format!("INPS-ISEE-2026-{:08}X-00", chance.below(100_000_000)).into());

@@ -119,7 +119,7 @@ fn a_record_is_only_where_the_person_lives() {
 #[test]
 fn records_are_of_the_types_that_the_agreement_describes() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/piana-di-lucca");
-    let policy = varco_core::policy::Policy::load(&files(&folder, "")).unwrap();
+    let policy = varco_core::policy::Policy::load(&crate::start::bundle(&folder).unwrap()).unwrap();
     let all = Population::generate(5, 1_000);
     let mut seen = std::collections::BTreeMap::new();
     for person in &all.people {
@@ -142,20 +142,4 @@ fn records_are_of_the_types_that_the_agreement_describes() {
             assert_eq!(held, !lacking.contains(&field.id.as_str()), "{name} {}", field.id);
         }
     }
-}
-
-/// Every file of a folder with its path in it.
-fn files(folder: &std::path::Path, prefix: &str) -> Vec<(String, Vec<u8>)> {
-    let mut all = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let entry = entry.unwrap();
-        let path = format!("{prefix}{}", entry.file_name().to_str().unwrap());
-        if entry.file_type().unwrap().is_dir() {
-            all.extend(files(&entry.path(), &format!("{path}/")));
-        } else {
-            all.push((path, std::fs::read(entry.path()).unwrap()));
-        }
-    }
-    all.sort();
-    all
 }
