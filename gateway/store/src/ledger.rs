@@ -13,17 +13,18 @@ use varco_core::hash::Sha256;
 use varco_core::id::ExchangeId;
 use varco_core::log::checkpoint::Checkpoint;
 use varco_core::log::leaf::Leaf;
-use varco_core::log::note::{NoteSigner, SignError};
+use varco_core::log::note::NoteSigner;
 use varco_core::log::tree::{Batch, Frontier, Hashes as _, Head, leaf_hash};
 use varco_core::time::Timestamp;
 
 use sqlx::Connection as _;
 
 use crate::db::{Backend, Link};
+use crate::fault::{CertifyError, CommitError, Forked, StatementError};
 use crate::nodes::WIDTH;
 use crate::plan::{Known, Plan, Verdict};
 use crate::rows::Script;
-use crate::statements::{self, Emptied, Lock, State, StatementError, Wal, Whose};
+use crate::statements::{self, Emptied, Lock, State, Wal, Whose};
 use crate::stored;
 use crate::submission::{Claim, ClaimError, Submission};
 
@@ -35,55 +36,6 @@ const PAGE: u64 = 1024;
 
 /// Interrupted exchanges entered in one transaction.
 const INTERRUPTED_MAX: i64 = 512;
-
-/// Why a batch was not committed, or its commit is not known.
-#[derive(Debug, thiserror::Error)]
-pub enum CommitError {
-    #[error("the clock is more than a minute behind the last entry")]
-    ClockBehind,
-    #[error(transparent)]
-    Statement(#[from] StatementError),
-    #[error(transparent)]
-    Forked(#[from] Forked),
-    #[error("the database did not answer in time")]
-    TooSlow,
-}
-
-impl From<sqlx::Error> for CommitError {
-    fn from(fault: sqlx::Error) -> Self {
-        Self::Statement(fault.into())
-    }
-}
-
-/// The database no longer continues what this replica has signed. A person must look.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Forked {
-    #[error("the database has {found} entries, but {signed} were signed for")]
-    Behind { found: u64, signed: u64 },
-    #[error("the database belongs to the log `{0}`")]
-    OtherLog(String),
-    #[error("the database was taken through a recovery since this replica started")]
-    Recovered,
-    #[error("the entries in the database do not lead to the root they should at size {0}")]
-    RootDiffers(u64),
-}
-
-/// Why a committed tree was not signed.
-#[derive(Debug, thiserror::Error)]
-pub enum CertifyError {
-    #[error(transparent)]
-    Forked(#[from] Forked),
-    #[error(transparent)]
-    Sign(#[from] SignError),
-    #[error(transparent)]
-    Statement(#[from] StatementError),
-}
-
-impl From<sqlx::Error> for CertifyError {
-    fn from(fault: sqlx::Error) -> Self {
-        Self::Statement(fault.into())
-    }
-}
 
 /// A batch as it goes into one transaction.
 #[derive(Default)]

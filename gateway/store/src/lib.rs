@@ -4,12 +4,13 @@
 //! only when it is durable, read back, signed, and held fast by the anchor file. Must not know what is in a document,
 //! who may see what, or any value of a record: pseudonyms, digests, identifiers and times are all it sees.
 //!
-//! Imports go down: `submission`, `db`, `anchor` < `rows`, `plan`, `nodes`, `stored` < `statements`, `read` <
-//! `ledger` < `recover`, `status` < `writer` < `store`.
+//! Imports go down: `submission`, `db`, `anchor`, `fault` < `rows`, `plan`, `nodes`, `stored` < `statements`, `read` <
+//! `ledger` < `recover` < `status` < `writer` < `store` (whose options `recover` reads).
 
 pub mod anchor;
 pub mod db;
-pub mod ledger;
+pub mod fault;
+mod ledger;
 mod nodes;
 mod plan;
 pub mod read;

@@ -11,9 +11,10 @@ use varco_core::time::Timestamp;
 
 use crate::anchor::{Anchor, AnchorError};
 use crate::db::{Address, ConnectError};
-use crate::ledger::{CertifyError, CommitError, Forked, Ledger, Names};
+use crate::fault::{CertifyError, CommitError, Forked, StatementError};
+use crate::ledger::{Ledger, Names};
 use crate::read::{ReadError, Reader};
-use crate::statements::{self, StatementError};
+use crate::statements;
 use crate::store::MissingAnchor;
 
 /// Why the log cannot be opened.

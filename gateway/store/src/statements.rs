@@ -11,6 +11,7 @@ use varco_core::log::tree::Frontier;
 use varco_core::time::Timestamp;
 
 use crate::db::{Backend, Link, on};
+use crate::fault::StatementError;
 use crate::plan::{Entry, Known, Plan, StreamHead};
 use crate::rows::{Cell, Insert, Length, ROWS_MAX, Script, execute, fetch, insert};
 use crate::submission::{Claim, StreamKind};
@@ -23,18 +24,6 @@ pub struct State {
     pub root: Sha256,
     pub last_at: Timestamp,
     pub epoch: i64,
-}
-
-/// Why a statement did not do what it must.
-#[derive(Debug, thiserror::Error)]
-pub enum StatementError {
-    #[error("a claim is gone that this replica holds for open")]
-    ClaimGone,
-    #[error("the database does not answer as it must")]
-    Database(#[from] sqlx::Error),
-    /// A row that no program of ours has written.
-    #[error("the database holds something that cannot be: {0}")]
-    Damaged(&'static str),
 }
 
 /// How the state is read.

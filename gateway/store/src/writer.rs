@@ -11,7 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use varco_core::log::proof::{Proof, Receipt};
 
-use crate::ledger::{Appended, CommitError, Done, Ledger, Work};
+use crate::fault::CommitError;
+use crate::ledger::{Appended, Done, Ledger, Work};
 use crate::plan::Verdict;
 use crate::recover::{self, Anchored, OpenError, Setup, Signed};
 use crate::statements::Whose;

@@ -7,7 +7,7 @@ use sqlx::{Connection as _, SqliteConnection};
 use tokio::task::JoinSet;
 use varco_core::log::entry::{Draft, Kind};
 use varco_store::anchor::AnchorError;
-use varco_store::ledger::Forked;
+use varco_store::fault::Forked;
 use varco_store::recover::OpenError;
 use varco_store::status::Health;
 use varco_store::store::{Limits, MissingAnchor, Options, Store};
