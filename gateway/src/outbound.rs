@@ -3,24 +3,23 @@
 //! Certificates, authorities and revocation lists are read again when their files change; what cannot be read leaves
 //! the material in use as it is, and says so.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use rustls::ClientConfig;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use varco_adapters::rest::{Endpoint, Ours, Rest};
-use varco_adapters::{Limits, Source, Sources, breaker};
+use varco_adapters::{Source, Sources};
 use varco_core::registry::Registry;
 use varco_core::time::Timestamp;
 use varco_core::wire::{KeyReference, Seal, SealFault, Verifier};
 use varco_jose::{SealSigner, SealTrust};
 
 use crate::app::{App, Clock};
-use crate::config::{self, Config, Outbound, Provider};
+use crate::config::{self, Config, Outbound};
 use crate::start::{StartError, fault, read};
 use crate::tasks::Stop;
+use crate::tls::{self, Trust};
 
 /// The trust in seals as it is now: requests and answers under way go on with what they began with.
 pub struct CurrentSeals(pub Arc<ArcSwap<SealTrust>>);
@@ -35,17 +34,16 @@ impl Verifier for CurrentSeals {
 pub struct Means {
     pub signer: Arc<SealSigner>,
     pub seals: Arc<ArcSwap<SealTrust>>,
-    pub clock: Clock,
+    pub client: Arc<ClientConfig>,
 }
 
 /// Every provider of the configuration, over one client certificate.
-pub fn sources(config: &Config, registry: &Registry, parts: &Means) -> Result<Sources, StartError> {
-    let tls = client(&config.outbound, &parts.clock)?;
+pub fn sources(config: &Config, registry: &Registry, means: &Means) -> Result<Sources, StartError> {
     let ours = Ours {
         issuer: registry.gateway.clone(),
         audiences: vec![registry.gateway.clone(), registry.audience.clone()],
-        signer: parts.signer.clone(),
-        verifier: Arc::new(CurrentSeals(parts.seals.clone())),
+        signer: means.signer.clone(),
+        verifier: Arc::new(CurrentSeals(means.seals.clone())),
     };
     let mut sources = Vec::with_capacity(config.providers.len());
     for (agency, provider) in &config.providers {
@@ -56,95 +54,74 @@ pub fn sources(config: &Config, registry: &Registry, parts: &Means) -> Result<So
             .map_err(|fault| StartError::Provider(agency.to_string(), fault.to_string()))?
             .with_answer_max(provider.answer_bytes);
         let rest = match provider.kind {
-            config::ProviderKind::Rest => Source::Rest(Rest::new(ours.clone(), endpoint, &tls)),
+            config::ProviderKind::Rest => Source::Rest(Rest::new(ours.clone(), endpoint, &means.client)),
         };
-        sources.push((agency.clone(), rest, limits(provider)));
+        sources.push((agency.clone(), rest, provider.limits()));
     }
     Ok(Sources::new(sources))
 }
 
-fn limits(provider: &Provider) -> Limits {
-    Limits {
-        timeout: provider.timeout,
-        concurrent: provider.concurrent,
-        breaker: breaker::Rules {
-            failures: provider.failures,
-            pause: provider.pause,
-            ..breaker::Rules::default()
-        },
-        ..Limits::default()
+/// What the files of trust said when they were last read, to which the next reading is compared: a list that vanished or
+/// went back in time would un-revoke.
+pub struct Trusts {
+    seals: Trust,
+    systems: Trust,
+}
+
+impl Trusts {
+    pub fn read(config: &Config, now: Timestamp) -> Result<Self, StartError> {
+        Ok(Self { seals: config.seal.trust().read(now)?, systems: config.outbound.trust().read(now)? })
+    }
+
+    fn read_after(&self, config: &Config, now: Timestamp) -> Result<Self, StartError> {
+        let seals = config.seal.trust().read_after(&self.seals, now)?;
+        Ok(Self { seals, systems: config.outbound.trust().read_after(&self.systems, now)? })
+    }
+
+    /// The trust in seals.
+    pub fn seals(&self, seal: &config::Seal) -> Result<SealTrust, StartError> {
+        let roots: Vec<_> = self.seals.authorities.iter().map(|root| root.to_vec()).collect();
+        let crls: Vec<_> = self.seals.revocations().iter().map(|crl| crl.to_vec()).collect();
+        SealTrust::new(&roots, &crls, &seal.algorithms).map_err(fault(&seal.certificate))
+    }
+
+    /// Our end of mutual TLS towards the agencies' systems.
+    pub fn client(&self, outbound: &Outbound, clock: &Clock) -> Result<Arc<ClientConfig>, StartError> {
+        let pem = read(&outbound.certificate)?;
+        let chain = varco_jose::certificates(&pem).map_err(fault(&outbound.certificate))?;
+        let key = varco_jose::private_key(&read(&outbound.key)?).map_err(fault(&outbound.key))?;
+        let key = PrivateKeyDer::try_from(key.to_vec()).map_err(fault(&outbound.key))?;
+        let trust = varco_adapters::tls::Trust {
+            roots: self.systems.authorities.clone(),
+            crls: self.systems.revocations(),
+        };
+        let chain = chain.into_iter().map(CertificateDer::from).collect();
+        varco_adapters::tls::client(trust, chain, key, clock.clone()).map_err(fault(&outbound.certificate))
     }
 }
 
-/// Our end of mutual TLS, read from the files.
-pub fn client(outbound: &Outbound, clock: &Clock) -> Result<Arc<ClientConfig>, StartError> {
-    let pem = read(&outbound.certificate)?;
-    let chain = varco_jose::certificates(&pem).map_err(fault(&outbound.certificate))?;
-    let key = varco_jose::private_key(&read(&outbound.key)?).map_err(fault(&outbound.key))?;
-    let key = PrivateKeyDer::try_from(key.to_vec()).map_err(fault(&outbound.key))?;
-    let roots = pem_files(&outbound.authorities, varco_jose::certificates)?;
-    let crls = pem_files(&outbound.revocations, varco_jose::crls)?;
-    let trust = varco_adapters::tls::Trust {
-        roots: roots.into_iter().map(CertificateDer::from).collect(),
-        crls: crls.into_iter().map(CertificateRevocationListDer::from).collect(),
+/// Reads seals' trust and our client certificate again when a file changes, or at SIGHUP.
+pub async fn watch(app: Arc<App>, config: Config, mut trusts: Trusts, stop: Stop) {
+    let files = || {
+        let own = [config.outbound.certificate.clone(), config.outbound.key.clone()];
+        let trusted = config.seal.trust().files().into_iter().chain(config.outbound.trust().files());
+        trusted.chain(own).collect()
     };
-    let chain = chain.into_iter().map(CertificateDer::from).collect();
-    varco_adapters::tls::client(trust, chain, key, clock.clone()).map_err(fault(&outbound.certificate))
-}
-
-/// The trust in seals, read from the files.
-pub fn seal_trust(seal: &config::Seal) -> Result<SealTrust, StartError> {
-    let roots = pem_files(&seal.authorities, varco_jose::certificates)?;
-    let crls = pem_files(&seal.revocations, varco_jose::crls)?;
-    SealTrust::new(&roots, &crls, &seal.algorithms).map_err(fault(&seal.certificate))
-}
-
-fn pem_files<E: std::fmt::Display>(
-    paths: &[PathBuf],
-    parse: impl Fn(&[u8]) -> Result<Vec<Vec<u8>>, E>,
-) -> Result<Vec<Vec<u8>>, StartError> {
-    let mut all = Vec::new();
-    for path in paths {
-        all.extend(parse(&read(path)?).map_err(fault(path))?);
-    }
-    Ok(all)
-}
-
-/// Reads seals' trust and our client certificate again when a file changes.
-pub async fn watch(app: Arc<App>, config: Config, mut stop: Stop) {
-    let mut seen = fingerprint(&config);
-    let mut ticks = tokio::time::interval(config.reload_every);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.called() => return,
-            _ = ticks.tick() => {}
+    let changed = || match reload(&app, &config, &trusts) {
+        Ok(next) => {
+            trusts = next;
+            tracing::info!("seal trust and client certificate reloaded");
         }
-        let found = fingerprint(&config);
-        if found == seen {
-            continue;
-        }
-        seen = found;
-        match (seal_trust(&config.seal), client(&config.outbound, &app.clock)) {
-            (Ok(trust), Ok(tls)) => {
-                app.seals.store(Arc::new(trust));
-                app.sources.renew(&tls);
-                tracing::info!("seal trust and client certificate reloaded");
-            }
-            (Err(error), _) | (_, Err(error)) => {
-                tracing::error!(%error, "reload refused; the material in use stays in use");
-            }
-        }
-    }
-}
-
-fn fingerprint(config: &Config) -> Vec<Option<(SystemTime, u64)>> {
-    let (seal, outbound) = (&config.seal, &config.outbound);
-    let lists = [&seal.authorities, &seal.revocations, &outbound.authorities, &outbound.revocations];
-    let own = [&outbound.certificate, &outbound.key];
-    let look = |path: &PathBuf| {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some((metadata.modified().ok()?, metadata.len()))
+        Err(error) => tracing::error!(%error, "reload refused; the material in use stays in use"),
     };
-    lists.into_iter().flatten().chain(own).map(look).collect()
+    tls::watch_files(files, config.reload_every, stop, changed).await;
+}
+
+/// Everything is read before anything is replaced.
+fn reload(app: &App, config: &Config, trusts: &Trusts) -> Result<Trusts, StartError> {
+    let next = trusts.read_after(config, app.now())?;
+    let (seals, client) = (next.seals(&config.seal)?, next.client(&config.outbound, &app.clock)?);
+    app.seals.store(Arc::new(seals));
+    app.sources.renew(&client);
+    Ok(next)
 }

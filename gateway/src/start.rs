@@ -28,10 +28,10 @@ use varco_store::store::{self, MissingAnchor, Store};
 use varco_store::submission::{Artifact, ArtifactKind, Submission};
 
 use crate::app::{App, Clock, Entropy};
-use crate::config::{Config, Database};
+use crate::config::Config;
 use crate::genesis::{self, Ceremony};
 use crate::limits::{self, Limiter};
-use crate::outbound::{self, Means};
+use crate::outbound::{self, Means, Trusts};
 use crate::server::{self, Server, Transport};
 use crate::tasks::{Tasks, Unfinished};
 use crate::telemetry::metrics::LogHealth;
@@ -93,12 +93,14 @@ pub async fn start(config: Config, clock: Clock, entropy: Entropy) -> Result<Run
     let ceremony = ceremony(&config)?;
     let policy = policy(&config, &ceremony)?;
     let channel = Channel::load(config.tls.clone(), clock.clone())?;
-    let parts = Parts::read(&config, &ceremony)?;
+    let trusts = Trusts::read(&config, clock())?;
+    let parts = Parts::read(&config, &ceremony, &trusts)?;
     let store = open_store(&config, &parts, clock.clone()).await?;
     let founding = Founding { ceremony: &ceremony, policy: &policy };
     founding.enter(&store, &entropy, &clock).await?;
     let in_force = genesis::in_force(store.read(), &ceremony).await.map_err(log_fault)?;
-    let means = Means { signer: parts.seal.clone(), seals: parts.seals.clone(), clock: clock.clone() };
+    let client = trusts.client(&config.outbound, &clock)?;
+    let means = Means { signer: parts.seal.clone(), seals: parts.seals.clone(), client };
     let sources = outbound::sources(&config, &in_force.registry, &means)?;
     let app = Arc::new(App {
         entropy,
@@ -116,13 +118,18 @@ pub async fn start(config: Config, clock: Clock, entropy: Entropy) -> Result<Run
         channel: channel.clone(),
         clock,
     });
-    listen(app, channel, &config).await
+    listen(app, channel, &config, trusts).await
 }
 
-async fn listen(app: Arc<App>, channel: Arc<Channel>, config: &Config) -> Result<Running, StartError> {
+async fn listen(
+    app: Arc<App>,
+    channel: Arc<Channel>,
+    config: &Config,
+    trusts: Trusts,
+) -> Result<Running, StartError> {
     let tasks = Tasks::new();
     tasks.spawn("channel-watch", tls::watch(channel.clone(), config.reload_every, tasks.stop()));
-    tasks.spawn("trust-watch", outbound::watch(app.clone(), config.clone(), tasks.stop()));
+    tasks.spawn("trust-watch", outbound::watch(app.clone(), config.clone(), trusts, tasks.stop()));
     tasks.spawn("limits", limits::keep_tidy(app.limiter.clone(), tasks.stop()));
     let exchange = Open { tasks: &tasks, config };
     let (hosts, address) = (&config.listen.exchange.hosts, config.listen.exchange.address);
@@ -238,7 +245,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn read(config: &Config, ceremony: &Ceremony) -> Result<Self, StartError> {
+    fn read(config: &Config, ceremony: &Ceremony, trusts: &Trusts) -> Result<Self, StartError> {
         let (certificate, key) = (read(&config.seal.certificate)?, read(&config.seal.key)?);
         let seal = SealSigner::from_pem(&key, &certificate).map_err(fault(&config.seal.key))?;
         let keys = String::from_utf8(read(&config.deployment.subject_keys)?);
@@ -253,7 +260,7 @@ impl Parts {
         }
         Ok(Self {
             seal: Arc::new(seal),
-            seals: Arc::new(ArcSwap::from_pointee(outbound::seal_trust(&config.seal)?)),
+            seals: Arc::new(ArcSwap::from_pointee(trusts.seals(&config.seal)?)),
             keys,
             log_key: Arc::new(log_key),
             log: LogVerifier::new(origin.clone(), verifiers.clone()),
@@ -276,16 +283,9 @@ fn log_keys(registry: &Registry) -> Result<(String, Vec<Arc<dyn NoteVerifier>>),
 }
 
 async fn open_store(config: &Config, parts: &Parts, clock: Clock) -> Result<Store, StartError> {
-    let url = match &config.storage.database {
-        Database::Sqlite(path) => format!("sqlite:{}", path.display()),
-        Database::Postgres { url, password: None } => url.clone(),
-        Database::Postgres { url, password: Some(path) } => {
-            let password = String::from_utf8(read(path)?).map_err(fault(path))?;
-            with_password(url, password.trim())
-        }
-    };
+    let url = config.storage.database.url().map_err(fault(&config.storage.anchor))?;
     let options = store::Options {
-        url,
+        url: url.to_string(),
         anchor: config.storage.anchor.clone(),
         origin: parts.origin.clone(),
         replica: config.storage.replica.clone(),
@@ -296,15 +296,6 @@ async fn open_store(config: &Config, parts: &Parts, clock: Clock) -> Result<Stor
         limits: store::Limits::default(),
     };
     Ok(Store::open(options).await?)
-}
-
-/// The address with a password after the user's name, encoded as RFC 3986 section 2.1 says.
-fn with_password(url: &str, password: &str) -> String {
-    let encoded: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    match url.split_once('@') {
-        Some((user, rest)) => format!("{user}:{encoded}@{rest}"),
-        None => url.to_owned(),
-    }
 }
 
 /// What the log begins with.
