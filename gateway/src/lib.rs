@@ -10,6 +10,7 @@ pub mod inbound;
 pub mod limits;
 pub mod outbound;
 pub mod pki;
+pub mod policies;
 pub mod registers;
 pub mod server;
 pub mod start;

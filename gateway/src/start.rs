@@ -13,6 +13,7 @@ use axum::Router;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
+use varco_core::hash::Sha256;
 use varco_core::id::ExchangeId;
 use varco_core::log::entry::{Draft, Kind, Slot};
 use varco_core::log::note::NoteVerifier;
@@ -32,6 +33,7 @@ use crate::config::Config;
 use crate::genesis::{self, Ceremony};
 use crate::limits::{self, Limiter};
 use crate::outbound::{self, Means, Trusts};
+use crate::policies::{self, OpenEntry};
 use crate::server::{self, Server, Transport};
 use crate::tasks::{Tasks, Unfinished};
 use crate::telemetry::metrics::LogHealth;
@@ -91,12 +93,12 @@ impl Running {
 /// Starts a gateway. The clock and the entropy are the machine's, except in tests.
 pub async fn start(config: Config, clock: Clock, entropy: Entropy) -> Result<Running, StartError> {
     let ceremony = ceremony(&config)?;
-    let policy = policy(&config, &ceremony)?;
+    let (policy, archive) = policy(&config, &ceremony)?;
     let channel = Channel::load(config.tls.clone(), clock.clone())?;
     let trusts = Trusts::read(&config, clock())?;
     let parts = Parts::read(&config, &ceremony, &trusts)?;
     let store = open_store(&config, &parts, clock.clone()).await?;
-    let founding = Founding { ceremony: &ceremony, policy: &policy };
+    let founding = Founding { ceremony: &ceremony, policy: policy.sha256(), archive };
     founding.enter(&store, &entropy, &clock).await?;
     let in_force = genesis::in_force(store.read(), &ceremony).await.map_err(log_fault)?;
     let client = trusts.client(&config.outbound, &clock)?;
@@ -215,7 +217,7 @@ fn ceremony(config: &Config) -> Result<Ceremony, StartError> {
 }
 
 /// The bundle of the folder, which must be the one in force.
-fn policy(config: &Config, ceremony: &Ceremony) -> Result<Policy, StartError> {
+fn policy(config: &Config, ceremony: &Ceremony) -> Result<(Policy, Artifact), StartError> {
     let files = bundle(&config.deployment.policies)?;
     let policy = Policy::load(&files).map_err(|faults| {
         StartError::Policy(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
@@ -224,7 +226,7 @@ fn policy(config: &Config, ceremony: &Ceremony) -> Result<Policy, StartError> {
         let (found, wanted) = (policy.sha256().to_string(), ceremony.genesis.policy.to_string());
         return Err(StartError::PolicyOther { found, wanted });
     }
-    Ok(policy)
+    Ok((policy, policies::archive(&files)))
 }
 
 /// A bundle's files, as `varco policy check` reads them.
@@ -301,13 +303,16 @@ async fn open_store(config: &Config, parts: &Parts, clock: Clock) -> Result<Stor
 /// What the log begins with.
 struct Founding<'a> {
     ceremony: &'a Ceremony,
-    policy: &'a Policy,
+    policy: Sha256,
+    archive: Artifact,
 }
 
 impl Founding<'_> {
     /// An empty log begins with the ceremony; any other must have begun with this one.
-    async fn enter(&self, store: &Store, entropy: &Entropy, clock: &Clock) -> Result<(), StartError> {
-        let body = json!({ "genesis": self.ceremony.sha256, "policy": self.policy.sha256() });
+    async fn enter(self, store: &Store, entropy: &Entropy, clock: &Clock) -> Result<(), StartError> {
+        let entry =
+            OpenEntry { genesis: self.ceremony.sha256, policy: self.policy, archive: self.archive.sha256() };
+        let body = json!(entry);
         if store.status().head.size > 0 {
             let slots = store.read().slots(0).await.map_err(log_fault)?;
             let begun = slots.decision.is_some_and(|slot| slot.body == varco_core::json::canonical(&body));
@@ -317,11 +322,12 @@ impl Founding<'_> {
         entropy(&mut random);
         entropy(&mut salt);
         let mut draft = Draft::new(Kind::Open, ExchangeId::new(clock(), random));
-        draft.policy = Some(self.policy.sha256());
+        draft.policy = Some(self.policy);
         draft.slots.decision = Some(Slot::new(salt, &body));
         let mut submission = Submission::new(draft);
         let bytes = self.ceremony.bytes.clone();
         submission.artifacts.push(Artifact { kind: ArtifactKind::Genesis, bytes });
+        submission.artifacts.push(self.archive);
         store.append(submission).await.map_err(log_fault)?;
         Ok(())
     }

@@ -46,6 +46,7 @@ mod authorize;
 mod outcome;
 mod record;
 mod registered;
+mod replay;
 mod verify;
 
 pub use answer::{Answer, SignError, Stamp};
@@ -56,6 +57,7 @@ pub use record::AgencyRecord;
 pub use registered::{
     CaseAsk, CaseEventAsk, ConsentAsk, ConsentEventAsk, Registered, StreamChange, StreamKind,
 };
+pub use replay::{Replayed, replay};
 pub use verify::{Incoming, Sender, Trust, VerifiedRequest, VerifyError, verify};
 
 #[cfg(test)]

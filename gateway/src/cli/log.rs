@@ -13,6 +13,7 @@ use varco_jose::Ed25519NoteVerifier;
 
 mod prove;
 mod receipt;
+mod replay;
 mod tiles;
 mod verify;
 mod words;
@@ -34,6 +35,8 @@ enum Command {
     Prove(prove::Args),
     /// Check a receipt without a database or a network.
     Receipt(receipt::Args),
+    /// Make every decision again, from the policies and facts the log holds.
+    Replay(replay::Args),
     /// Check the whole log: every leaf, body, signature and time.
     Verify(verify::Args),
 }
@@ -93,6 +96,7 @@ pub fn run(args: Args) -> ExitCode {
     let (name, done) = match args.command {
         Command::Prove(args) => ("prove", prove::run(&args)),
         Command::Receipt(args) => ("receipt", receipt::run(&args)),
+        Command::Replay(args) => ("replay", replay::run(&args)),
         Command::Verify(args) => ("verify", verify::run(&args)),
     };
     match done {

@@ -157,7 +157,7 @@ fn epochs(plan: &Plan, facts: &Facts) -> Vec<(String, u64)> {
 }
 
 /// A field's outcome as answer and log say it.
-fn outcome_value(outcome: &FieldOutcome) -> Value {
+pub(super) fn outcome_value(outcome: &FieldOutcome) -> Value {
     let mut said = json!(outcome.outcome);
     if let Value::Object(members) = &mut said {
         members.insert("name".into(), json!(outcome.field));
