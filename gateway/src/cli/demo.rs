@@ -87,7 +87,7 @@ fn play(args: &Play) -> Result<ExitCode, Box<dyn std::error::Error>> {
         number = step.number;
         teller.tell(&step);
     }
-    let last = verify(&stage, number + 1)?;
+    let last = verify(&stage, number + 1, args.telling.lang)?;
     good &= last.went_well;
     teller.tell(&last);
     teller.end(&stage, &company, (good, started))?;
@@ -144,13 +144,13 @@ impl Company {
 }
 
 /// The last step: the whole log, checked by the command an auditor would use, while the gateway runs.
-fn verify(stage: &Stage, number: usize) -> Result<Step, Box<dyn std::error::Error>> {
+fn verify(stage: &Stage, number: usize, lang: Language) -> Result<Step, Box<dyn std::error::Error>> {
     let checked = Command::new(std::env::current_exe()?).args(verify_arguments(stage)).output()?;
     let facts: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap_or_default();
     let went_well = checked.status.success();
     let entries = facts.get("size").map(ToString::to_string).unwrap_or_default();
     let complaint = String::from_utf8_lossy(&checked.stderr).trim().to_owned();
-    let lines = if went_well { vec![format!("{entries} voci / entries")] } else { vec![complaint] };
+    let lines = if went_well { vec![format!("{entries} {}", lang.choose("voci", "entries"))] } else { vec![complaint] };
     let title = (
         "Il registro è verificato dalla prima voce all'ultima",
         "The log is verified from the first entry to the last",

@@ -230,8 +230,11 @@ impl Story {
             "La stessa richiesta, un istante dopo, è rifiutata",
             "The same request, a moment later, is refused",
         );
-        let lines = vec![format!("{} {code}: {detail}", told.status)];
-        let facts = json!({ "status": told.status, "code": code });
+        let mut lines = vec![format!("{} {code}: {detail}", told.status)];
+        let fields = told.body.get("fields").and_then(Value::as_array).cloned().unwrap_or_default();
+        let by_person = fields.iter().find(|field| field.get("layer") == Some(&json!("person")));
+        lines.extend(by_person.map(|field| self.field_line(field, &Map::new())));
+        let facts = json!({ "status": told.status, "code": code, "fields": fields });
         Ok(Step { number: self.told, name: "pull-again", title, lines, facts, went_well })
     }
 

@@ -99,8 +99,12 @@ pub(super) fn economy(all: &Population, home: &Household, person: &Person) -> Re
     put("isee_scadenza", day(date(2026, Month::December, 31)));
     put("patrimonio_mobiliare", euro(chance.between(0, home.isee / 2 + 500)));
     put("patrimonio_immobiliare", euro(if chance.percent(20) { chance.between(8_000, 60_000) } else { 0 }));
-    let of_the_bench = all.by_code.get(&person.code) == Some(&super::BRUNO);
-    let many = if of_the_bench { 18 } else { chance.below(4) };
+    let place = all.by_code.get(&person.code).copied();
+    let many = match place {
+        Some(super::BRUNO) => 18,
+        Some(super::ANNA) => 2,
+        Some(_) | None => chance.below(4),
+    };
     put("prestazioni", (0..many).map(|_| benefit(&mut chance)).collect());
     let poor = home.isee <= ADI_ISEE;
     if adult && poor && (minors || person.age() >= 60) {
