@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::record::{Field, FieldIndex, RecordType};
+use super::record::{FieldIndex, RecordType};
 use super::table::{Ceiling, Cell, Epoch, Needs, slot};
 use super::{
     CaseRule, Facts, Gives, GrantIndex, Layer, Plan, Planned, Policy, Purpose, Question, Reason, Refusal,
@@ -176,69 +176,80 @@ struct Work<'a> {
     standing: Vec<Standing>,
     /// The person asked that it look as if there were nothing.
     concealed: Vec<bool>,
-    given: Given,
+    met: Vec<Met>,
 }
 
-/// What of the conditions is met, field by field. Indices are into the facts' consents.
-struct Given {
-    agreed: Vec<Option<usize>>,
-    named: Vec<Option<usize>>,
-    acts: Vec<bool>,
-    scoped: Vec<bool>,
+/// What of the conditions is met for one field.
+#[derive(Clone, Copy, Default)]
+struct Met {
+    needs: Needs,
+    /// Which of the facts' consents covers the field, and which names it.
+    agreed: Option<u16>,
+    named: Option<u16>,
 }
 
-impl Given {
+impl Met {
     /// The consent that conditions rest on, if they ask for one.
-    fn consent(&self, i: usize, needs: Needs) -> Option<usize> {
-        let at = |list: &[Option<usize>]| list.get(i).copied().flatten();
-        if needs.has(Needs::EXPLICIT) || needs.has(Needs::EXPLICIT_OR_ACT) {
-            at(&self.named)
+    fn consent(&self, needs: Needs) -> Option<usize> {
+        let consent = if needs.has(Needs::EXPLICIT) || needs.has(Needs::EXPLICIT_OR_ACT) {
+            self.named
         } else if needs.has(Needs::AGREED) {
-            at(&self.agreed)
+            self.agreed
         } else {
             None
-        }
+        };
+        consent.map(usize::from)
     }
 
-    fn new(record: &RecordType, facts: &Facts) -> Self {
-        let n = record.fields.len();
-        let scopes = facts.case.as_ref().map(|case| &case.scopes);
-        let in_scope = |field: &Field| {
-            field.scope.as_ref().is_some_and(|scope| scopes.is_some_and(|scopes| scopes.contains(scope)))
-        };
-        let scoped = record.fields.iter().map(in_scope).collect();
-        let mut given = Self { agreed: vec![None; n], named: vec![None; n], acts: vec![false; n], scoped };
-        for (i, consent) in facts.consents.iter().enumerate() {
-            match &consent.fields {
-                None => {
-                    let excluded = marks(record, &consent.excluded);
-                    for (slot, out) in given.agreed.iter_mut().zip(excluded) {
-                        if !out && slot.is_none() {
-                            *slot = Some(i);
-                        }
-                    }
-                }
-                Some(fields) => {
-                    let named = fields.iter().filter(|field| !consent.excluded.contains(field));
-                    for at in named.filter_map(|field| record.find(field)).map(FieldIndex::at) {
-                        for list in [&mut given.agreed, &mut given.named] {
-                            if let Some(slot) = list.get_mut(at) {
-                                slot.get_or_insert(i);
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        for act in &facts.acts {
-            for at in act.fields.iter().filter_map(|field| record.find(field)).map(FieldIndex::at) {
-                if let Some(slot) = given.acts.get_mut(at) {
-                    *slot = true;
-                }
-            }
-        }
-        given
+    fn add(&mut self, need: Needs) {
+        self.needs = self.needs.and(need);
     }
+
+    fn agree(&mut self, consent: u16) {
+        self.agreed.get_or_insert(consent);
+        self.add(Needs::AGREED);
+    }
+
+    fn name(&mut self, consent: u16) {
+        self.named.get_or_insert(consent);
+        self.agree(consent);
+        self.add(Needs::EXPLICIT.and(Needs::EXPLICIT_OR_ACT));
+    }
+}
+
+/// What of the conditions is met, field by field.
+fn met(record: &RecordType, facts: &Facts) -> Vec<Met> {
+    let mut met = vec![Met::default(); record.fields.len()];
+    if let Some(case) = facts.case.as_ref().filter(|case| !case.scopes.is_empty()) {
+        for (met, field) in met.iter_mut().zip(&record.fields) {
+            if field.scope.as_ref().is_some_and(|scope| case.scopes.contains(scope)) {
+                met.add(Needs::SCOPE);
+            }
+        }
+    }
+    for (number, consent) in (0..u16::MAX).zip(&facts.consents) {
+        match &consent.fields {
+            None if consent.excluded.is_empty() => met.iter_mut().for_each(|met| met.agree(number)),
+            None => {
+                let excluded = marks(record, &consent.excluded);
+                let left = met.iter_mut().zip(excluded).filter(|(_, out)| !out);
+                left.for_each(|(met, _)| met.agree(number));
+            }
+            Some(fields) => {
+                for field in fields.iter().filter(|field| !consent.excluded.contains(field)) {
+                    if let Some(met) = record.find(field).and_then(|index| met.get_mut(index.at())) {
+                        met.name(number);
+                    }
+                }
+            }
+        }
+    }
+    for field in facts.acts.iter().flat_map(|act| &act.fields) {
+        if let Some(met) = record.find(field).and_then(|index| met.get_mut(index.at())) {
+            met.add(Needs::ACT.and(Needs::EXPLICIT_OR_ACT));
+        }
+    }
+    met
 }
 
 fn marks(record: &RecordType, fields: &[FieldId]) -> Vec<bool> {
@@ -253,9 +264,9 @@ fn marks(record: &RecordType, fields: &[FieldId]) -> Vec<bool> {
 
 impl<'a> Work<'a> {
     fn new(record: &'a RecordType, cells: &'a [Cell], facts: &Facts) -> Self {
-        let given = Given::new(record, facts);
+        let met = met(record, facts);
         let standing = cells.iter().map(|cell| Standing { view: cell.view, cause: None }).collect();
-        Self { record, cells, standing, concealed: vec![false; cells.len()], given }
+        Self { record, cells, standing, concealed: vec![false; cells.len()], met }
     }
 
     /// Law, agreement, the two regulations, and the conditions they ask for. The first to speak is the one named.
@@ -279,23 +290,23 @@ impl<'a> Work<'a> {
 
     /// The first condition that is not met, and whose word is missing.
     fn unmet(&self, i: usize, needs: Needs) -> Option<(Layer, Reason)> {
-        if needs.is_none() {
+        let met = self.met.get(i).map_or(Needs::NONE, |met| met.needs);
+        if met.has(needs) {
             return None;
         }
-        let has = |list: &[Option<usize>]| list.get(i).is_some_and(Option::is_some);
-        let is = |list: &[bool]| list.get(i).copied().unwrap_or_default();
-        let (agreed, named, act) = (has(&self.given.agreed), has(&self.given.named), is(&self.given.acts));
-        let by_act = act && (needs.has(Needs::ACT) || needs.has(Needs::EXPLICIT_OR_ACT));
+        // Where an act opens the cell, the person is not asked as well.
+        let by_act = met.has(Needs::ACT) && (needs.has(Needs::ACT) || needs.has(Needs::EXPLICIT_OR_ACT));
+        let met = if by_act { met.and(Needs::AGREED) } else { met };
         [
-            (Needs::SCOPE, is(&self.given.scoped), Layer::Case, Reason::Scope),
-            (Needs::ACT, act, Layer::Person, Reason::ActMissing),
-            (Needs::EXPLICIT_OR_ACT, named || act, Layer::Person, Reason::ConsentMissing),
-            (Needs::EXPLICIT, named, Layer::Person, Reason::ConsentMissing),
-            (Needs::AGREED, agreed || by_act, Layer::Person, Reason::ConsentMissing),
+            (Needs::SCOPE, Layer::Case, Reason::Scope),
+            (Needs::ACT, Layer::Person, Reason::ActMissing),
+            (Needs::EXPLICIT_OR_ACT, Layer::Person, Reason::ConsentMissing),
+            (Needs::EXPLICIT, Layer::Person, Reason::ConsentMissing),
+            (Needs::AGREED, Layer::Person, Reason::ConsentMissing),
         ]
         .into_iter()
-        .find(|(need, met, ..)| needs.has(*need) && !met)
-        .map(|(_, _, layer, reason)| (layer, reason))
+        .find(|(need, ..)| needs.has(*need) && !met.has(*need))
+        .map(|(_, layer, reason)| (layer, reason))
     }
 
     /// A layer's ceiling; conditions it adds and that are not met close the cell in that layer's name.
@@ -306,11 +317,14 @@ impl<'a> Work<'a> {
 
     /// The meet with what a layer allows. Who takes something away first is remembered; who takes the rest, too.
     fn lower(&mut self, i: usize, most: ViewIndex, cause: (Layer, Reason)) {
+        if most == ViewIndex::WHOLE {
+            return;
+        }
         let (Some(standing), Some(field)) = (self.standing.get_mut(i), self.record.fields.get(i)) else {
             return;
         };
         // A cell that was never granted still names the first layer that would have refused it.
-        if most == ViewIndex::WHOLE || standing.cause.is_some() && !standing.view.shows() {
+        if standing.cause.is_some() && !standing.view.shows() {
             return;
         }
         let view = field.ladder.meet(standing.view, most);
@@ -394,7 +408,8 @@ impl<'a> Work<'a> {
             let ruling = if field.conceal && (is_concealed || !standing.view.shows()) {
                 Ruling::Unavailable
             } else if standing.view.shows() {
-                let rests_on = self.given.consent(i, cell.needs.and(cell.law.needs));
+                let needs = cell.needs.and(cell.law.needs);
+                let rests_on = self.met.get(i).and_then(|met| met.consent(needs));
                 let consent = rests_on.and_then(|at| facts.consents.get(at)).map(|fact| {
                     let found = consents.iter().position(|(id, _)| *id == fact.consent);
                     found.unwrap_or_else(|| {

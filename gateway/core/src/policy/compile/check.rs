@@ -6,9 +6,9 @@ use super::super::bundle::Sections;
 use super::super::bundle::agreement::Terms;
 use super::super::fault::{Faults, Place, Problem, shown};
 use super::super::record::RecordType;
-use super::super::table::Needs;
-use super::super::{Act, Category, ConsentRole, GrantIndex, Policy};
-use crate::id::FieldId;
+use super::super::table::{Assertion, Block, Ceiling, Cell, Needs, Selection};
+use super::super::{Act, AgreementParty, Category, ConsentRole, GrantIndex, Policy};
+use crate::id::{AgencyId, FieldId};
 use crate::view::ladder::ViewIndex;
 
 /// The record types and fields that purposes name exist.
@@ -146,40 +146,29 @@ pub fn reach(policy: &Policy, sections: &Sections, faults: &mut Faults) {
     }
 }
 
-/// The promises about the whole table.
+/// The promises about the whole table. One that speaks of owners counts what these bodies' own regulations take away.
 pub fn assertions(policy: &Policy, faults: &mut Faults) {
     for assertion in &policy.assertions {
         let mut broken = BTreeSet::new();
-        for (record, table) in
-            policy.epochs.iter().flat_map(|epoch| policy.records.iter().zip(&epoch.records))
-        {
-            if !assertion.on.has_record(record) {
-                continue;
-            }
-            for block in &table.blocks {
-                let purpose = policy.purposes.get(block.purpose);
-                let (who, column) = (policy.audiences.get(block.audience), policy.columns.get(block.column));
-                if !assertion.on.concerns(block, purpose, who, column) {
+        for epoch in &policy.epochs {
+            for (record, table) in (0..).zip(&epoch.records) {
+                let Some(kind) = policy.records.get(record).filter(|kind| assertion.on.has_record(kind))
+                else {
                     continue;
-                }
-                for (index, field) in record.indices().zip(&record.fields) {
-                    let Some(cell) = table.cells.get(block.start + index.at()) else { continue };
-                    if !assertion.on.has_field(index, field.category) {
-                        continue;
+                };
+                let owners = policy.owners(assertion, kind);
+                for block in table.blocks.iter().filter(|block| policy.selects(&assertion.on, block)) {
+                    for owner in &owners {
+                        let body =
+                            owner.as_ref().and_then(|body| epoch.owner.get(&(record, body.clone(), None)));
+                        let own = body.and_then(|list| list.get(block.start..)).unwrap_or_default();
+                        let cells = table.cells.get(block.start..).unwrap_or_default();
+                        let found = assertion.broken_by(kind, cells, own);
+                        let place = policy.situation(block);
+                        broken.extend(
+                            found.into_iter().map(|(cell, view)| (format!("{cell} for {place}"), view)),
+                        );
                     }
-                    let shown_view = field.ladder.meet(cell.view, cell.law.view);
-                    let most = field.ladder.find(assertion.at_most.as_str()).unwrap_or(ViewIndex::WITHHOLD);
-                    let excused = assertion.unless != Needs::NONE
-                        && cell.needs.and(cell.law.needs).covers(assertion.unless);
-                    if field.ladder.is_within(shown_view, most) || excused {
-                        continue;
-                    }
-                    let column = column.map(|c| c.id.as_str()).unwrap_or_default();
-                    let purpose = purpose.map(|p| p.id.as_str()).unwrap_or_default();
-                    let view =
-                        field.ladder.view(shown_view).map(|view| view.id.to_string()).unwrap_or_default();
-                    broken
-                        .insert((format!("`{}.{}` for {column} under {purpose}", record.id, field.id), view));
                 }
             }
         }
@@ -187,5 +176,51 @@ pub fn assertions(policy: &Policy, faults: &mut Faults) {
         for (cell, view) in broken {
             faults.add(&place, Problem::Assertion { name: shown(&assertion.name), cell, view });
         }
+    }
+}
+
+impl Policy {
+    fn selects(&self, on: &Selection, block: &Block) -> bool {
+        let purpose = self.purposes.get(block.purpose);
+        on.concerns(block, purpose, self.audiences.get(block.audience), self.columns.get(block.column))
+    }
+
+    /// The bodies an assertion speaks of as owners; `None` where it speaks of all.
+    fn owners(&self, assertion: &Assertion, kind: &RecordType) -> Vec<Option<AgencyId>> {
+        if assertion.on.owners.is_empty() {
+            return vec![None];
+        }
+        let owns = |party: &&AgreementParty| {
+            kind.owners.contains(&party.kind) && assertion.on.owners.contains(&party.kind)
+        };
+        self.agreement.parties.iter().filter(owns).map(|party| Some(party.agency.clone())).collect()
+    }
+
+    fn situation(&self, block: &Block) -> String {
+        let column = self.columns.get(block.column).map(|column| column.id.as_str()).unwrap_or_default();
+        let purpose = self.purposes.get(block.purpose).map(|purpose| purpose.id.as_str()).unwrap_or_default();
+        format!("{column} under {purpose}")
+    }
+}
+
+impl Assertion {
+    /// The fields of a block that break the promise, with the view they show. `own` is the owner's regulation.
+    fn broken_by(&self, kind: &RecordType, cells: &[Cell], own: &[Ceiling]) -> Vec<(String, String)> {
+        let mut broken = Vec::new();
+        for ((index, field), cell) in kind.indices().zip(&kind.fields).zip(cells) {
+            if !self.on.has_field(index, field.category) {
+                continue;
+            }
+            let own = own.get(index.at()).copied().unwrap_or(Ceiling::OPEN);
+            let view = field.ladder.meet(field.ladder.meet(cell.view, cell.law.view), own.view);
+            let needs = cell.needs.and(cell.law.needs).and(own.needs);
+            let most = field.ladder.find(self.at_most.as_str()).unwrap_or(ViewIndex::WITHHOLD);
+            let excused = self.unless != Needs::NONE && needs.covers(self.unless);
+            if !excused && !field.ladder.is_within(view, most) {
+                let view = field.ladder.view(view).map(|view| view.id.to_string()).unwrap_or_default();
+                broken.push((format!("`{}.{}`", kind.id, field.id), view));
+            }
+        }
+        broken
     }
 }
