@@ -150,7 +150,11 @@ fn verify(stage: &Stage, number: usize, lang: Language) -> Result<Step, Box<dyn 
     let went_well = checked.status.success();
     let entries = facts.get("size").map(ToString::to_string).unwrap_or_default();
     let complaint = String::from_utf8_lossy(&checked.stderr).trim().to_owned();
-    let lines = if went_well { vec![format!("{entries} {}", lang.choose("voci", "entries"))] } else { vec![complaint] };
+    let lines = if went_well {
+        vec![format!("{entries} {}", lang.choose("voci", "entries"))]
+    } else {
+        vec![complaint]
+    };
     let title = (
         "Il registro è verificato dalla prima voce all'ultima",
         "The log is verified from the first entry to the last",

@@ -120,10 +120,10 @@ pub(super) fn economy(all: &Population, home: &Household, person: &Person) -> Re
     }
     if poor && chance.percent(30) {
         let what = chance.pick(&["utenze", "affitto", "alimentari", "spese_scolastiche"]);
-        put("contributi_straordinari", json!([{ "motivo": what, "data": behind(&mut chance) }]));
+        put("contributi_straordinari", json!([{ "tipo": what, "data": behind(&mut chance) }]));
     }
     let debts = poor && chance.percent(25);
-    put("debiti_morosita", json!({ "presente": debts }));
+    put("debiti_morosita", json!({ "presenti": debts }));
     record
 }
 
@@ -160,8 +160,8 @@ pub(super) fn work(all: &Population, home: &Household, person: &Person) -> Optio
     put("indice_profiling", format!("0.{:02}", class * 30 - chance.below(25)).into());
     put("percorso_gol", path.to_string().into());
     let areas = ["competenze", "esperienza", "conciliazione", "mobilita"];
-    let areas = areas.map(|area| json!({ "area": area, "esito": chance.between(1, class + 1).to_string() }));
-    put("assessment_dimensioni", areas.into_iter().collect());
+    let areas = areas.map(|area| (area.to_owned(), json!(chance.between(1, class + 1).to_string())));
+    put("assessment_dimensioni", Value::Object(areas.into_iter().collect()));
     put("patto_id", pact(person).into());
     put("patto_data_firma", day(months_ago(months.saturating_sub(1))));
     put("patto_stato", chance.weigh(&[(85, "attivo"), (10, "sospeso"), (5, "chiuso")]).into());
@@ -201,7 +201,7 @@ fn benefit(chance: &mut Chance) -> Value {
         "al": day(date(2026, Month::December, 31)),
         "carattere": chance.pick(&["periodico", "occasionale"]),
         "area_utenza": area,
-        "importi": [euro(chance.between(2, 40) * 10)],
+        "importi": euro(chance.between(2, 40) * 10),
     })
 }
 
