@@ -13,6 +13,7 @@ use varco_core::time::Timestamp;
 
 use super::{NO, USAGE};
 
+mod ask;
 pub mod files;
 mod table;
 mod test;
@@ -28,8 +29,18 @@ pub struct Args {
 enum Command {
     /// Compile a bundle and verify everything it promises.
     Check(Check),
+    /// List what is written and changes nothing; exit code 1 if there is something.
+    Dead(ask::Bundle),
+    /// List every cell that a change of bundle widens or narrows; exit code 1 if anything widens.
+    Diff(ask::Diff),
     /// Show what every recipient gets of a record type under a purpose.
     Matrix(Matrix),
+    /// List all that a kind of agency or an office can obtain, pooled over purposes.
+    Sees(ask::Sees),
+    /// List the fields that never leave.
+    Uncovered(ask::Bundle),
+    /// List every way a field can leave.
+    Who(ask::Who),
     /// Decide one request and say which layers spoke, field by field.
     Why(why::Why),
     /// Run the bundle's policy cases.
@@ -94,7 +105,12 @@ impl PolicyError {
 pub fn run(args: Args) -> ExitCode {
     let done = match args.command {
         Command::Check(check) => return run_check(&check),
+        Command::Dead(asked) => ask::dead(&asked),
+        Command::Diff(asked) => ask::diff(&asked),
         Command::Matrix(matrix) => run_matrix(&matrix),
+        Command::Sees(asked) => ask::sees(&asked),
+        Command::Uncovered(asked) => ask::uncovered(&asked),
+        Command::Who(asked) => ask::who(&asked),
         Command::Why(why) => why::run(&why),
         Command::Test(test) => test::run(&test),
     };

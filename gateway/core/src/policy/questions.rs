@@ -10,7 +10,10 @@ use crate::case::Level;
 use crate::id::ViewId;
 use crate::view::ladder::{Technique, ViewIndex};
 
+pub mod cells;
+pub mod diff;
 pub mod matrix;
+pub mod reach;
 pub mod why;
 
 /// What a cell comes to under agreement and law, before any body's regulation, case or person has spoken.

@@ -11,6 +11,7 @@ use crate::view::transform::Context;
 mod decisions;
 mod faults;
 mod properties;
+mod questions;
 
 /// The shipped bundle, read from the repository.
 fn shipped_files() -> Vec<(String, Vec<u8>)> {
