@@ -17,6 +17,7 @@ use varco_jose::{SealSigner, SealTrust};
 use varco_store::store::Store;
 
 use crate::limits::Limiter;
+use crate::policies::Schedule;
 use crate::tls::Channel;
 
 /// Where the shell's time comes from. Tests set it by hand.
@@ -36,11 +37,13 @@ pub struct App {
     pub entropy: Entropy,
     pub store: Store,
     pub in_force: ArcSwap<InForce>,
-    /// One registry change at a time: each is checked against the version it replaces.
-    pub registry_turn: Mutex<()>,
+    pub schedule: ArcSwap<Schedule>,
+    /// Why the last change of policy that was brought is not in force, if it is not.
+    pub policy_refused: ArcSwap<Option<String>>,
+    /// One change of rules at a time: each is checked against the version it replaces.
+    pub rules_turn: Mutex<()>,
     pub seals: Arc<ArcSwap<SealTrust>>,
     pub rules: Rules,
-    pub policy: ArcSwap<Policy>,
     pub keys: SubjectKeys,
     pub sources: Sources,
     pub seal: Arc<SealSigner>,
@@ -53,6 +56,11 @@ pub struct App {
 impl App {
     pub fn now(&self) -> Timestamp {
         (self.clock)()
+    }
+
+    /// The policy in force at an instant. A request takes it once and keeps it.
+    pub fn policy_at(&self, now: Timestamp) -> Arc<Policy> {
+        self.schedule.load().at(now)
     }
 
     pub fn new_exchange(&self, now: Timestamp) -> ExchangeId {

@@ -11,15 +11,11 @@ use serde::{Deserialize, Serialize};
 use varco_core::hash::Sha256;
 use varco_core::id::{AgencyId, OfficerId};
 use varco_core::json;
-use varco_core::log::entry::Kind;
 use varco_core::registry::{Registry, RegistryFault, Role};
 use varco_core::time::Timestamp;
 use varco_core::wire::StatementError;
 use varco_jose::OfficerVerifier;
 use varco_jose::SignerFault;
-use varco_store::read::{ReadError, Reader};
-
-use crate::app::InForce;
 
 /// The act of a founder's statement.
 pub const ACT_GENESIS: &str = "genesis";
@@ -141,25 +137,6 @@ impl RegistryProposal {
     }
 }
 
-/// The registry in force: the ceremony's, then every version in the log, each checked against the one before it as if
-/// it had just been brought. A row that somebody slipped into the database carries no officers' signatures.
-pub async fn in_force(log: &Reader, ceremony: &Ceremony) -> Result<InForce, RulesError> {
-    let document = json::canonical_of(&ceremony.genesis.registry);
-    let mut current =
-        InForce { registry: ceremony.genesis.registry.clone(), sha256: Sha256::of(document.as_bytes()) };
-    for leaf in log.rules().await?.iter().filter(|leaf| leaf.kind() == Kind::Registry) {
-        let slot = log.slots(leaf.index()).await?.decision.ok_or(RulesError::Missing(leaf.index()))?;
-        let entry: RegistryEntry =
-            json::parse_as(slot.body.as_bytes()).map_err(|_| RulesError::Missing(leaf.index()))?;
-        let artifact = log.artifact(&entry.registry).await?.ok_or(RulesError::Missing(leaf.index()))?;
-        let document = String::from_utf8(artifact.bytes).map_err(|_| RulesError::Missing(leaf.index()))?;
-        let proposal = RegistryProposal { document, statements: entry.statements };
-        let registry = proposal.check(&current.registry, current.sha256)?;
-        current = InForce { registry, sha256: entry.registry };
-    }
-    Ok(current)
-}
-
 /// The decision slot of an entry of kind `registry`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RegistryEntry {
@@ -168,19 +145,8 @@ pub struct RegistryEntry {
     pub statements: Vec<OfficerStatement>,
 }
 
-/// Why the rules in force could not be read from the log.
-#[derive(Debug, thiserror::Error)]
-pub enum RulesError {
-    #[error("entry {0} does not hold its registry version")]
-    Missing(u64),
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error("a registry version in the log is not accepted: {0}")]
-    Trust(#[from] TrustFault),
-}
-
 /// The agency of the officer, if the statement is theirs and about this document.
-fn check_statement(
+pub fn check_statement(
     registry: &Registry,
     id: &OfficerId,
     text: &str,

@@ -121,7 +121,7 @@ async fn pull(app: &App, request: VerifiedRequest) -> Done {
         None => Ok(None),
     };
     let (request, case) = known(request, case)?;
-    let (in_force, policy) = (app.in_force.load_full(), app.policy.load_full());
+    let (in_force, policy) = (app.in_force.load_full(), app.policy_at(request.at()));
     let known = Known {
         registry: &in_force.registry,
         policy: &policy,

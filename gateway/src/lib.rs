@@ -12,6 +12,7 @@ pub mod outbound;
 pub mod pki;
 pub mod policies;
 pub mod registers;
+pub mod rules;
 pub mod server;
 pub mod start;
 pub mod tasks;

@@ -18,10 +18,9 @@ use varco_core::id::ExchangeId;
 use varco_core::log::entry::{Draft, Kind, Slot};
 use varco_core::log::note::NoteVerifier;
 use varco_core::log::proof::LogVerifier;
-use varco_core::policy::Policy;
 use varco_core::registry::Registry;
 use varco_core::subject::SubjectKeys;
-use varco_core::wire::Rules;
+use varco_core::wire;
 use varco_jose::{Ed25519NoteKey, Ed25519NoteVerifier, SealSigner, SealTrust};
 use varco_store::recover::OpenError;
 use varco_store::status::Health;
@@ -33,7 +32,8 @@ use crate::config::Config;
 use crate::genesis::{self, Ceremony};
 use crate::limits::{self, Limiter};
 use crate::outbound::{self, Means, Trusts};
-use crate::policies::{self, OpenEntry};
+use crate::policies::{Bundle, OpenEntry};
+use crate::rules::{Rules, RulesError};
 use crate::server::{self, Server, Transport};
 use crate::tasks::{Tasks, Unfinished};
 use crate::telemetry::metrics::LogHealth;
@@ -51,8 +51,8 @@ pub enum StartError {
     GenesisOther { found: String, wanted: String },
     #[error("the log's key is not the registry's")]
     LogKey,
-    #[error("the log begins with another genesis: this database belongs to another deployment")]
-    LogOfOther,
+    #[error("the rules in force cannot be read: {0}")]
+    Rules(#[from] RulesError),
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
     #[error("the policy bundle is not accepted:\n{0}")]
@@ -93,14 +93,17 @@ impl Running {
 /// Starts a gateway. The clock and the entropy are the machine's, except in tests.
 pub async fn start(config: Config, clock: Clock, entropy: Entropy) -> Result<Running, StartError> {
     let ceremony = ceremony(&config)?;
-    let (policy, archive) = policy(&config, &ceremony)?;
     let channel = Channel::load(config.tls.clone(), clock.clone())?;
     let trusts = Trusts::read(&config, clock())?;
     let parts = Parts::read(&config, &ceremony, &trusts)?;
     let store = open_store(&config, &parts, clock.clone()).await?;
-    let founding = Founding { ceremony: &ceremony, policy: policy.sha256(), archive };
-    founding.enter(&store, &entropy, &clock).await?;
-    let in_force = genesis::in_force(store.read(), &ceremony).await.map_err(log_fault)?;
+    if store.status().head.size == 0 {
+        let bundle = founding_bundle(&config, &ceremony)?;
+        let founding =
+            Founding { ceremony: &ceremony, policy: bundle.policy.sha256(), archive: bundle.archive() };
+        founding.enter(&store, &entropy, &clock).await?;
+    }
+    let Rules { in_force, schedule } = Rules::read(store.read(), &ceremony).await?;
     let client = trusts.client(&config.outbound, &clock)?;
     let means = Means { signer: parts.seal.clone(), seals: parts.seals.clone(), client };
     let sources = outbound::sources(&config, &in_force.registry, &means)?;
@@ -108,10 +111,11 @@ pub async fn start(config: Config, clock: Clock, entropy: Entropy) -> Result<Run
         entropy,
         store,
         in_force: ArcSwap::from_pointee(in_force),
-        registry_turn: Mutex::new(()),
+        schedule: ArcSwap::from_pointee(schedule),
+        policy_refused: ArcSwap::from_pointee(None),
+        rules_turn: Mutex::new(()),
         seals: parts.seals,
-        rules: Rules::default(),
-        policy: ArcSwap::from_pointee(policy),
+        rules: wire::Rules::default(),
         keys: parts.keys,
         sources,
         seal: parts.seal,
@@ -216,17 +220,18 @@ fn ceremony(config: &Config) -> Result<Ceremony, StartError> {
     }
 }
 
-/// The bundle of the folder, which must be the one in force.
-fn policy(config: &Config, ceremony: &Ceremony) -> Result<(Policy, Artifact), StartError> {
-    let files = bundle(&config.deployment.policies)?;
-    let policy = Policy::load(&files).map_err(|faults| {
-        StartError::Policy(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-    })?;
-    if policy.sha256() != ceremony.genesis.policy {
-        let (found, wanted) = (policy.sha256().to_string(), ceremony.genesis.policy.to_string());
+/// The bundle of the folder, which must be the one the founders signed. Read once in a deployment's life; every later
+/// version comes with its officers' signatures and is read from the log.
+fn founding_bundle(config: &Config, ceremony: &Ceremony) -> Result<Bundle, StartError> {
+    let folder = &config.deployment.policies;
+    let texts = bundle(folder)?.into_iter().map(|(path, bytes)| Ok((path, String::from_utf8(bytes)?)));
+    let files = texts.collect::<Result<_, std::string::FromUtf8Error>>().map_err(fault(folder))?;
+    let bundle = Bundle::compile(files).map_err(|refusal| StartError::Policy(refusal.to_string()))?;
+    if bundle.policy.sha256() != ceremony.genesis.policy {
+        let (found, wanted) = (bundle.policy.sha256().to_string(), ceremony.genesis.policy.to_string());
         return Err(StartError::PolicyOther { found, wanted });
     }
-    Ok((policy, policies::archive(&files)))
+    Ok(bundle)
 }
 
 /// A bundle's files, as `varco policy check` reads them.
@@ -308,16 +313,11 @@ struct Founding<'a> {
 }
 
 impl Founding<'_> {
-    /// An empty log begins with the ceremony; any other must have begun with this one.
+    /// An empty log begins with the ceremony.
     async fn enter(self, store: &Store, entropy: &Entropy, clock: &Clock) -> Result<(), StartError> {
         let entry =
             OpenEntry { genesis: self.ceremony.sha256, policy: self.policy, archive: self.archive.sha256() };
         let body = json!(entry);
-        if store.status().head.size > 0 {
-            let slots = store.read().slots(0).await.map_err(log_fault)?;
-            let begun = slots.decision.is_some_and(|slot| slot.body == varco_core::json::canonical(&body));
-            return if begun { Ok(()) } else { Err(StartError::LogOfOther) };
-        }
         let (mut random, mut salt) = ([0; 10], [0; 32]);
         entropy(&mut random);
         entropy(&mut salt);

@@ -1,5 +1,5 @@
-//! The registry over HTTP: everybody may read which version is in force; the next one takes effect when two officers
-//! of different agencies have signed it, whoever brings it.
+//! Registry and policies over HTTP: everybody may read which versions are in force; the next ones take effect when the
+//! officers who must have signed them have, whoever brings them.
 
 use std::sync::Arc;
 
@@ -11,12 +11,14 @@ use varco_core::code::Code;
 use varco_core::hash::Sha256;
 use varco_core::json as canonical;
 use varco_core::log::entry::{Draft, Kind, Slot};
-use varco_store::submission::{Artifact, ArtifactKind, Submission};
+use varco_core::log::proof::Receipt;
+use varco_store::submission::{AppendError, Artifact, ArtifactKind, Submission};
 
 use super::exchange::Received;
 use super::problem::Problem;
 use crate::app::{App, InForce};
 use crate::genesis::{RegistryEntry, RegistryProposal};
+use crate::policies::{PolicyEntry, PolicyProposal, Version};
 
 /// `GET /registry`
 pub async fn registry(State(app): State<Arc<App>>) -> Response {
@@ -32,7 +34,7 @@ pub async fn apply_registry(State(app): State<Arc<App>>, sent: Received) -> Resp
         Err(fault) => return Problem::new(Code::RequestInvalid).detail(fault.to_string()).into_response(),
     };
     // One change at a time: the next version is checked against the one it replaces.
-    let _turn = app.registry_turn.lock().await;
+    let _turn = app.rules_turn.lock().await;
     let current = app.in_force.load_full();
     let next = match proposal.check(&current.registry, current.sha256) {
         Ok(next) => next,
@@ -59,4 +61,61 @@ pub async fn apply_registry(State(app): State<Arc<App>>, sent: Received) -> Resp
             Problem::new(error.code()).into_response()
         }
     }
+}
+
+/// `POST /policies`: checks the change, logs every approval and then the version with its archive, and puts it on the
+/// schedule. Requests under way keep the policy they began with; what is refused changes nothing and shows in `/status`.
+pub async fn apply_policy(State(app): State<Arc<App>>, sent: Received) -> Response {
+    let proposal: PolicyProposal = match canonical::parse_as(sent.body()) {
+        Ok(proposal) => proposal,
+        Err(fault) => return Problem::new(Code::RequestInvalid).detail(fault.to_string()).into_response(),
+    };
+    let _turn = app.rules_turn.lock().await;
+    let (in_force, schedule) = (app.in_force.load_full(), app.schedule.load_full());
+    // Compiling and comparing whole bundles takes long enough to keep other requests waiting.
+    let now = app.now();
+    let checked = tokio::task::block_in_place(|| schedule.check(&proposal, &in_force.registry, Some(now)));
+    let version = match checked {
+        Ok(version) => version,
+        Err(refusal) => {
+            app.policy_refused.store(Arc::new(Some(refusal.to_string())));
+            return Problem::new(Code::PolicyInvalid).detail(refusal.to_string()).into_response();
+        }
+    };
+    match log_policy(&app, proposal, &version).await {
+        Ok(receipt) => {
+            let policy = &version.bundle.policy;
+            let answer =
+                json!({ "policy": policy.sha256(), "from": version.from, "receipt": receipt.to_text() });
+            tracing::info!(version = policy.version(), from = %version.from, "a policy version is scheduled");
+            app.schedule.store(Arc::new(schedule.with(version)));
+            app.policy_refused.store(Arc::new(None));
+            Json(answer).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "a policy version could not be logged");
+            Problem::new(error.code()).into_response()
+        }
+    }
+}
+
+/// An entry for each approval, then one for the version; the last one's receipt.
+async fn log_policy(app: &App, proposal: PolicyProposal, version: &Version) -> Result<Receipt, AppendError> {
+    let document = Sha256::of(proposal.document.as_bytes());
+    let draft = |entry: &PolicyEntry| {
+        let mut draft = Draft::new(Kind::Policy, app.new_exchange(app.now()));
+        draft.policy = Some(version.bundle.policy.sha256());
+        draft.slots.decision = Some(Slot::new(app.random(), &json!(entry)));
+        draft
+    };
+    for statement in &proposal.statements {
+        let entry = PolicyEntry::Approved { document, statement: statement.clone() };
+        app.store.append(Submission::new(draft(&entry))).await?;
+    }
+    let archive = version.bundle.archive();
+    let (document, statements) = (proposal.document, proposal.statements);
+    let entry = PolicyEntry::Scheduled { archive: archive.sha256(), document, statements };
+    let mut submission = Submission::new(draft(&entry));
+    submission.artifacts.push(archive);
+    Ok(app.store.append(submission).await?.receipt)
 }

@@ -63,6 +63,7 @@ pub fn routes(app: Arc<App>) -> Router {
         )
         .route("/exchanges/{id}/receipt", get(receipt::receipt))
         .route("/registry", get(admin::registry).post(admin::apply_registry))
+        .route("/policies", post(admin::apply_policy))
         .route("/status", get(status::status))
         .route("/openapi.yaml", get(status::openapi));
     Router::new()

@@ -12,6 +12,7 @@ use varco_store::status::Health;
 
 use super::problem::MEDIA_TYPE;
 use crate::app::App;
+use crate::policies::Version;
 use crate::tls::Revocation;
 
 /// The contract, kept as a file so that it can be read and checked without running anything.
@@ -38,7 +39,8 @@ pub async fn status(State(app): State<Arc<App>>) -> Response {
         };
         json!({ "issuer": issuer.name, "revocations": revocations })
     });
-    let (in_force, policy) = (app.in_force.load(), app.policy.load());
+    let (in_force, policy) = (app.in_force.load(), app.policy_at(now));
+    let awaited: Vec<Value> = app.schedule.load().awaited(now).map(version).collect();
     let code = if healthy { 200 } else { 503 };
     let body = json!({
         "title": if healthy { "exchanges are carried out" } else { "exchanges cannot be carried out" },
@@ -47,7 +49,12 @@ pub async fn status(State(app): State<Arc<App>>) -> Response {
         "version": env!("CARGO_PKG_VERSION"),
         "deployment": in_force.registry.deployment,
         "registry": { "version": in_force.registry.version, "sha256": in_force.sha256 },
-        "policy": { "version": policy.version(), "sha256": policy.sha256() },
+        "policy": {
+            "version": policy.version(),
+            "sha256": policy.sha256(),
+            "awaited": awaited,
+            "refused": *app.policy_refused.load_full(),
+        },
         "log": { "healthy": healthy, "why": why, "size": log.head.size, "last_commit": log.last_commit, "queue": log.queue },
         "channel": {
             "certificate_until": channel.certificate_until,
@@ -60,6 +67,11 @@ pub async fn status(State(app): State<Arc<App>>) -> Response {
     });
     let status = axum::http::StatusCode::from_u16(code).unwrap_or_default();
     (status, [(CONTENT_TYPE, MEDIA_TYPE), (CACHE_CONTROL, "no-store")], body.to_string()).into_response()
+}
+
+fn version(version: &Version) -> Value {
+    let policy = &version.bundle.policy;
+    json!({ "version": policy.version(), "sha256": policy.sha256(), "from": version.from })
 }
 
 fn provider(status: &varco_adapters::Status) -> Value {

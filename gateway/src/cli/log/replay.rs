@@ -3,16 +3,16 @@
 use std::collections::HashMap;
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use varco_core::exchange::{Replayed, replay};
 use varco_core::hash::Sha256;
+use varco_core::json;
 use varco_core::log::entry::Kind;
 use varco_core::log::leaf::Leaf;
-use varco_core::policy::Policy;
 use varco_store::read::{PAGE_MAX, Reader};
 
 use super::{Answer, Failure, wait};
-use crate::policies::{ArchiveError, Past};
+use crate::policies::{Bundle, OpenEntry, PolicyEntry};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 async fn tally(args: &Args) -> Result<Tally, Failure> {
     let log = Reader::open(&args.database).await?;
     let size = log.log().await?.ok_or(Failure::NoLog)?.size;
-    let mut work = Work { past: Past::read(&log).await?, policies: HashMap::new(), log: &log };
+    let mut work = Work { archives: archives(&log).await?, policies: HashMap::new(), log: &log };
     let (mut tally, mut from, to) = (Tally::default(), args.from, args.to.unwrap_or(size).min(size));
     while from < to {
         let until = to.min(from.saturating_add(PAGE_MAX));
@@ -76,8 +76,8 @@ async fn tally(args: &Args) -> Result<Tally, Failure> {
 
 struct Work<'a> {
     log: &'a Reader,
-    past: Past,
-    policies: HashMap<Sha256, Result<Policy, String>>,
+    archives: HashMap<Sha256, Sha256>,
+    policies: HashMap<Sha256, Option<Bundle>>,
 }
 
 impl Work<'_> {
@@ -85,19 +85,35 @@ impl Work<'_> {
         let Some(sha256) = leaf.content().policy else { return Ok(Ok(Replayed::Undecided)) };
         let Some(body) = body else { return Ok(Ok(Replayed::Unreadable)) };
         if !self.policies.contains_key(&sha256) {
-            let policy = match self.past.policy(self.log, sha256).await {
-                Ok(policy) => Ok(policy),
-                Err(ArchiveError::Read(error)) => return Err(error.into()),
-                Err(error) => Err(error.to_string()),
+            let bundle = match self.archives.get(&sha256) {
+                Some(archive) => Bundle::restore(self.log, archive).await?,
+                None => None,
             };
-            self.policies.insert(sha256, policy);
+            self.policies.insert(sha256, bundle.filter(|bundle| bundle.policy.sha256() == sha256));
         }
         Ok(match self.policies.get(&sha256) {
-            Some(Ok(policy)) => Ok(replay(leaf, body, policy)),
-            Some(Err(why)) => Err(why.clone()),
-            None => Ok(Replayed::Unreadable),
+            Some(Some(bundle)) => Ok(replay(leaf, body, &bundle.policy)),
+            Some(None) | None => Err(format!("policy {sha256} is not in the log")),
         })
     }
+}
+
+/// Where the log keeps each bundle. Whether officers approved it is not asked here: the entry names it by its hash.
+async fn archives(log: &Reader) -> Result<HashMap<Sha256, Sha256>, Failure> {
+    let mut archives = HashMap::new();
+    for leaf in log.rules().await? {
+        let Some(slot) = log.slots(leaf.index()).await?.decision else { continue };
+        let body = slot.body.as_bytes();
+        if let Ok(opened) = json::parse_as::<OpenEntry>(body) {
+            archives.insert(opened.policy, opened.archive);
+        }
+        if let (Ok(PolicyEntry::Scheduled { archive, .. }), Some(policy)) =
+            (json::parse_as(body), leaf.content().policy)
+        {
+            archives.insert(policy, archive);
+        }
+    }
+    Ok(archives)
 }
 
 impl Tally {
@@ -114,12 +130,12 @@ impl Tally {
     }
 
     fn json(&self) -> Value {
-        let different = self
-            .different
-            .iter()
-            .map(|(index, logged, given)| json!({ "index": index, "logged": logged, "given": given }));
-        let unreadable = self.unreadable.iter().map(|(index, why)| json!({ "index": index, "why": why }));
-        json!({
+        let different = self.different.iter().map(
+            |(index, logged, given)| serde_json::json!({ "index": index, "logged": logged, "given": given }),
+        );
+        let unreadable =
+            self.unreadable.iter().map(|(index, why)| serde_json::json!({ "index": index, "why": why }));
+        serde_json::json!({
             "same": self.same,
             "undecided": self.undecided,
             "different": different.collect::<Vec<_>>(),
