@@ -9,7 +9,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::case::{CaseFact, Level};
-use crate::code::Code;
 use crate::consent::{ConsentFact, Restriction};
 use crate::hash::Sha256;
 use crate::id::{AgencyId, ConsentId, FieldId, OfficeId, PurposeId, RecordTypeId, ViewId};
@@ -27,6 +26,7 @@ pub mod record;
 pub mod reduce;
 pub mod table;
 pub mod text;
+mod words;
 
 use fault::PolicyFault;
 use record::{FieldIndex, RecordType};
@@ -73,40 +73,6 @@ pub enum Reason {
     Regulation,
     /// The member of the équipe does not have the field's scope.
     Scope,
-}
-
-impl Reason {
-    /// For people, in Italian.
-    pub const fn italian(self) -> &'static str {
-        match self {
-            Self::ActMissing => "serve un atto del tutore o del giudice",
-            Self::Category => "la categoria del dato non lo consente",
-            Self::ConsentMissing => "manca il consenso della persona",
-            Self::Implied => "rivelerebbe un dato non ostensibile",
-            Self::Level => "il livello dell'équipe non è sufficiente",
-            Self::NotGranted => "il protocollo non lo prevede per questa finalità",
-            Self::NotRequested => "non richiesto",
-            Self::Opposed => "la persona si è opposta",
-            Self::Unfit => "il valore non può essere ridotto alla vista consentita",
-            Self::Regulation => "il regolamento dell'ente non lo consente",
-            Self::Scope => "l'ambito di partecipazione all'équipe non lo comprende",
-        }
-    }
-}
-
-impl Layer {
-    /// For people, in Italian.
-    pub const fn italian(self) -> &'static str {
-        match self {
-            Self::Law => "legge",
-            Self::Agreement => "protocollo",
-            Self::Owner => "regolamento del titolare",
-            Self::Recipient => "regolamento del destinatario",
-            Self::Case => "presa in carico",
-            Self::Person => "persona",
-            Self::Request => "richiesta",
-        }
-    }
 }
 
 /// An agency as a party to one request.
@@ -188,45 +154,6 @@ pub enum Refusal {
     UnknownPurpose(PurposeId),
     #[error("unknown record type `{0}`")]
     UnknownRecordType(RecordTypeId),
-}
-
-impl Refusal {
-    pub const fn code(&self) -> Code {
-        match self {
-            Self::AgreementNotInForce
-            | Self::AggregatesOnly
-            | Self::CaseForAnotherPurpose(_)
-            | Self::CaseMissing(_)
-            | Self::Level(_)
-            | Self::NotAParty(_)
-            | Self::OwnRecord
-            | Self::ProviderDoesNotOwn(..)
-            | Self::PurposeNotHeld(_)
-            | Self::PurposeNotInForce(_)
-            | Self::RecordNotInPurpose(..)
-            | Self::SameKind(_) => Code::ExchangeNotAllowed,
-            Self::UnknownField(..) | Self::UnknownPurpose(_) | Self::UnknownRecordType(_) => {
-                Code::RequestInvalid
-            }
-        }
-    }
-
-    /// The layer that refuses: the case where it is what lacks, otherwise the agreement.
-    pub const fn layer(&self) -> Layer {
-        match self {
-            Self::CaseForAnotherPurpose(_) | Self::CaseMissing(_) | Self::Level(_) => Layer::Case,
-            Self::AgreementNotInForce
-            | Self::AggregatesOnly
-            | Self::NotAParty(_)
-            | Self::OwnRecord
-            | Self::ProviderDoesNotOwn(..)
-            | Self::PurposeNotHeld(_)
-            | Self::PurposeNotInForce(_)
-            | Self::RecordNotInPurpose(..)
-            | Self::SameKind(_) => Layer::Agreement,
-            Self::UnknownField(..) | Self::UnknownPurpose(_) | Self::UnknownRecordType(_) => Layer::Request,
-        }
-    }
 }
 
 /// What happens to one field.
