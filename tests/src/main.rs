@@ -3,6 +3,10 @@
 //! `cfg(test)` always holds here; writing it lets the lints know that helpers may unwrap and index.
 
 #[cfg(test)]
+mod exchange;
+#[cfg(test)]
 mod peers;
 #[cfg(test)]
 mod wire;
+#[cfg(test)]
+mod world;
