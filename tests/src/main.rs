@@ -4,7 +4,10 @@
 
 #[cfg(test)]
 mod licences;
+mod exchange;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]
 mod wire;
+#[cfg(test)]
+mod world;

@@ -248,7 +248,7 @@ async fn receive(request: Request<Incoming>) -> Result<Message, Code> {
 }
 
 /// The fields asked for. A part, `list.part`, stays in the items of its list only when it was asked for by itself.
-fn select(mut record: Map<String, Value>, fields: &[FieldId]) -> Map<String, Value> {
+pub fn select(mut record: Map<String, Value>, fields: &[FieldId]) -> Map<String, Value> {
     let asked = |name: &str| fields.iter().any(|field| field.as_str() == name);
     let mut selected = Map::new();
     for field in fields {

@@ -1,0 +1,3 @@
+//! What an exchange promises, tried from outside: each test is one sentence.
+
+mod story;
