@@ -1,0 +1,170 @@
+//! The store alone: durable, signed entries a second with 1, 16 and 64 in flight, with and without the claim that
+//! comes before each.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use varco_core::hash::Sha256;
+use varco_core::id::{ExchangeId, Pseudonym, TokenId};
+use varco_core::log::entry::{Draft, Kind, Slot, SlotName};
+use varco_core::time::Timestamp;
+use varco_jose::Ed25519NoteKey;
+use varco_store::store::{Limits, MissingAnchor, Options, Store};
+use varco_store::submission::{Change, Claim, Guard, StreamKind, Submission};
+
+use crate::Failure;
+use crate::load::micros;
+use crate::process::own_cpu;
+
+/// What each exchange in flight does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    Append,
+    /// What an exchange needs: two commits.
+    ClaimAndAppend,
+}
+
+pub struct Rate {
+    pub work: Work,
+    pub in_flight: usize,
+    pub per_second: f64,
+    pub p50: Duration,
+    pub p99: Duration,
+    /// Of CPU for each, the one who waits included.
+    pub micros: f64,
+}
+
+/// In a log of its own in `folder`, or in the PostgreSQL database of `url`.
+pub async fn measure(
+    folder: &Path,
+    key: Ed25519NoteKey,
+    url: Option<&str>,
+    count: usize,
+) -> Result<Vec<Rate>, Failure> {
+    std::fs::create_dir_all(folder)?;
+    let here = || format!("sqlite:{}", folder.join("log.db").display());
+    let store = Store::open(options(url.map_or_else(here, str::to_owned), folder, key)?).await?;
+    store.append(consent()?).await?;
+    let (mut rates, mut made) = (Vec::new(), 0);
+    for work in [Work::Append, Work::ClaimAndAppend] {
+        for in_flight in [1, 16, 64] {
+            let count = if in_flight == 1 { count / 4 } else { count };
+            let jobs = (made..made + count).map(job).collect::<Result<Vec<_>, _>>()?;
+            made += count;
+            rates.push(round(&store, work, in_flight, jobs).await?);
+        }
+    }
+    store.close().await;
+    Ok(rates)
+}
+
+fn options(url: String, folder: &Path, key: Ed25519NoteKey) -> Result<Options, Failure> {
+    let (start, began) = (1_767_268_800_000, Instant::now());
+    Ok(Options {
+        url,
+        anchor: folder.join("anchor"),
+        origin: key.verifier_key().name().to_owned(),
+        replica: "bench".to_owned(),
+        verifiers: vec![Arc::new(key.verifier()?)],
+        signer: Arc::new(key),
+        clock: Arc::new(move || Timestamp::from_millis(start).plus(began.elapsed())),
+        missing_anchor: MissingAnchor::Refuse,
+        limits: Limits::default(),
+    })
+}
+
+type Job = (Claim, Submission);
+
+async fn round(store: &Store, work: Work, in_flight: usize, jobs: Vec<Job>) -> Result<Rate, Failure> {
+    let count = u32::try_from(jobs.len())?;
+    let jobs = Arc::new(Mutex::new(jobs));
+    let (began, cpu) = (Instant::now(), own_cpu()?);
+    let mut loops = tokio::task::JoinSet::new();
+    for _ in 0..in_flight {
+        let (store, jobs) = (store.clone(), Arc::clone(&jobs));
+        loops.spawn(async move { in_turn(store, work, jobs).await.map_err(|failure| failure.to_string()) });
+    }
+    let mut latencies = Vec::new();
+    while let Some(done) = loops.join_next().await {
+        latencies.extend(done??);
+    }
+    let (wall, cpu) = (began.elapsed(), own_cpu()? - cpu);
+    latencies.sort_unstable();
+    let at = |percent| latencies.get(latencies.len() * percent / 100).copied().unwrap_or_default();
+    let per_second = f64::from(count) / wall.as_secs_f64();
+    Ok(Rate { work, in_flight, per_second, p50: at(50), p99: at(99), micros: micros(cpu / count.max(1)) })
+}
+
+async fn in_turn(store: Store, work: Work, jobs: Arc<Mutex<Vec<Job>>>) -> Result<Vec<Duration>, Failure> {
+    let mut latencies = Vec::new();
+    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    while let Some((claim, mut submission)) = next() {
+        let began = Instant::now();
+        if work == Work::ClaimAndAppend {
+            submission.closes = Some(claim.exchange.clone());
+            store.claim(claim).await?;
+        }
+        store.append(submission).await?;
+        latencies.push(began.elapsed());
+    }
+    Ok(latencies)
+}
+
+/// A leaf of some 500 bytes with bodies of 700, guarded by a consent, and the claim before it.
+fn job(n: usize) -> Result<Job, Failure> {
+    let n = u64::try_from(n)? + 1;
+    let guard = Guard { epochs: vec![("consent".to_owned(), 1)], fallback: draft(Kind::Denial, n)? };
+    let mut submission = Submission::new(draft(Kind::Disclosure, n)?);
+    submission.guard = Some(guard);
+    submission.subjects = vec![subject(n % 100)?];
+    let mut interrupted = draft(Kind::Interrupted, n)?;
+    interrupted.slots.decision = None;
+    // A version 4 UUID, as most clients send.
+    let jti: TokenId = Sha256::of(&n.to_le_bytes()).to_string().parse()?;
+    let claim = Claim {
+        issuer_key: Sha256::of(b"issuer"),
+        jtis: vec![jti],
+        exchange: exchange(n)?,
+        request_digest: Sha256::of(b"request"),
+        expires: Timestamp::LAST,
+        interrupted,
+    };
+    Ok((claim, submission))
+}
+
+/// As the gateway makes them: version 7, so in the order of time.
+fn exchange(n: u64) -> Result<ExchangeId, Failure> {
+    Ok(format!("0198f0c2-{:04x}-7000-8000-{n:012x}", n >> 16 & 0xffff).parse()?)
+}
+
+fn draft(kind: Kind, n: u64) -> Result<Draft, Failure> {
+    let mut draft = Draft::new(kind, exchange(n)?);
+    draft.consumer = Some("cpi-lucca".parse()?);
+    draft.provider = Some("comune-capannori".parse()?);
+    draft.purpose = Some("F02".parse()?);
+    draft.record_type = Some("condizione_economica_prestazioni".parse()?);
+    draft.policy = Some(Sha256::of(b"policy"));
+    let salt = *Sha256::of(&n.to_be_bytes()).as_bytes();
+    for (name, length) in [(SlotName::Decision, 450), (SlotName::Operator, 180), (SlotName::Subject, 70)] {
+        draft.slots.set(name, Slot { salt, body: format!("{{\"x\":\"{}\"}}", "x".repeat(length)) });
+    }
+    Ok(draft)
+}
+
+fn consent() -> Result<Submission, Failure> {
+    let change = Change {
+        stream: "consent".to_owned(),
+        kind: StreamKind::Consent,
+        expected: 0,
+        header: Some("{}".to_owned()),
+        event: "{}".to_owned(),
+        subjects: vec![subject(0)?],
+    };
+    Ok(Submission { changes: vec![change], ..Submission::new(Draft::new(Kind::Consent, exchange(0)?)) })
+}
+
+fn subject(n: u64) -> Result<Pseudonym, Failure> {
+    let letter = |n: u64| char::from(b'a' + u8::try_from(n % 26).unwrap_or(0));
+    Ok(format!("s1.{}{}{}", letter(n), letter(n / 26), "a".repeat(24)).parse()?)
+}
