@@ -2,7 +2,8 @@
 //!
 //! Formats are those of C2SP (signed notes, checkpoints, tiles, proofs), so that tools we did not write can check them.
 //! Everything here is pure: it must not know how entries are stored, what time it is, or who holds the keys.
-//! Inside, imports only go down: `tree` < `entry`, `leaf`, `note` < `checkpoint` < `tile`, `proof`, `audit`.
+//! Inside, imports only go down: `tree` < `entry`, `leaf`, `note` < `checkpoint` < `tile`, `proof`, `audit`,
+//! `quorum`, `witness`.
 
 pub mod audit;
 pub mod checkpoint;
@@ -10,8 +11,10 @@ pub mod entry;
 pub mod leaf;
 pub mod note;
 pub mod proof;
+pub mod quorum;
 pub mod tile;
 pub mod tree;
+pub mod witness;
 
 #[cfg(test)]
 mod oracles;

@@ -15,7 +15,7 @@ mod seal;
 mod trust;
 
 pub use key::{KeyFault, PublicKey};
-pub use note::{Ed25519NoteKey, Ed25519NoteVerifier, NoteKeyFault};
+pub use note::{CosignatureVerifier, Ed25519NoteKey, Ed25519NoteVerifier, NoteKeyFault, WitnessKey};
 pub use officer::{OfficerKey, OfficerVerifier};
 pub use pem::{PemFault, certificates, crls, private_key, public_key};
 pub use seal::{SealSigner, SignerFault};

@@ -15,6 +15,9 @@ pub type KeyId = [u8; 4];
 /// The signature type of plain Ed25519.
 pub const ED25519: u8 = 0x01;
 
+/// The signature type of Ed25519 cosignatures with their time (c2sp.org/tlog-cosignature, v1).
+pub const COSIGNATURE_V1: u8 = 0x04;
+
 /// The specification demands 16; twice that leaves room for agencies whose keys are being rolled over.
 pub const SIGNATURES_MAX: usize = 32;
 
@@ -129,6 +132,16 @@ pub struct Signature {
 }
 
 impl Signature {
+    /// A signature made elsewhere: `bytes` are what stands after the key identifier.
+    pub fn new(name: &str, key_id: KeyId, bytes: &[u8]) -> Option<Self> {
+        (is_name(name) && !bytes.is_empty()).then(|| Self { name: name.into(), key_id, bytes: bytes.into() })
+    }
+
+    /// Reads one signature line, without its newline.
+    pub fn parse(line: &str) -> Option<Self> {
+        signature(line)
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -204,6 +217,19 @@ impl Note {
         let (name, key_id) = (signer.name().into(), signer.key_id());
         self.signatures.push(Signature { name, key_id, bytes: bytes.into() });
         Ok(())
+    }
+
+    /// Adds a signature made elsewhere, unless the same key has one already. `false` when there is no room for it.
+    pub fn attach(&mut self, signature: Signature) -> bool {
+        let same = |other: &Signature| other.name == signature.name && other.key_id == signature.key_id;
+        if self.signatures.iter().any(same) {
+            return true;
+        }
+        if self.signatures.len() >= SIGNATURES_MAX {
+            return false;
+        }
+        self.signatures.push(signature);
+        true
     }
 
     /// Reads a note; checks its form and no signature.
