@@ -3,8 +3,9 @@
 //! `cfg(test)` always holds here; writing it lets the lints know that helpers may unwrap and index.
 
 #[cfg(test)]
-mod licences;
 mod exchange;
+#[cfg(test)]
+mod licences;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]
