@@ -30,6 +30,11 @@ pub async fn status(State(app): State<Arc<App>>) -> Response {
         Health::Closed(why) => (false, Some(why.clone())),
         Health::Slow(since) => (false, Some(format!("the batch in hand has taken {} ms", since.as_millis()))),
     };
+    // The log's writer and those who read have connections of their own: one can be well without the other.
+    let database = app.store.read().log().await;
+    let healthy = healthy && database.is_ok();
+    // An entry may not be older than the one before it, so a clock that was set back shows against the log.
+    let behind = log.last_commit.map_or(0, |at| at.since(now).as_millis());
     let providers: Vec<Value> = app.sources.status().iter().map(provider).collect();
     let issuers = channel.issuers.iter().map(|issuer| {
         let revocations = match issuer.revocation {
@@ -45,7 +50,8 @@ pub async fn status(State(app): State<Arc<App>>) -> Response {
     let body = json!({
         "title": if healthy { "exchanges are carried out" } else { "exchanges cannot be carried out" },
         "status": code,
-        "now": now,
+        "clock": { "now": now, "behind_log_ms": u64::try_from(behind).unwrap_or(u64::MAX) },
+        "database": { "readable": database.is_ok() },
         "version": env!("CARGO_PKG_VERSION"),
         "deployment": in_force.registry.deployment,
         "registry": { "version": in_force.registry.version, "sha256": in_force.sha256 },
