@@ -58,6 +58,17 @@ pub fn reasons(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
+/// Returns when standard input is closed, which happens at the latest when whoever holds its other end is gone.
+pub(crate) async fn input_closed() {
+    let (close, closed) = tokio::sync::oneshot::channel();
+    // A thread, because reading standard input cannot be given up; it ends with the process.
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = close.send(());
+    });
+    let _ = closed.await;
+}
+
 impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command {

@@ -131,7 +131,10 @@ impl Company {
         }
         stage.configure(&addresses)?;
         let config = stage.config().display().to_string();
-        let gateway = Player::start("the gateway", &["serve", "--config", &config].map(str::to_owned))?;
+        let gateway = Player::start(
+            "the gateway",
+            &["serve", "--config", &config, "--only", "while-attended"].map(str::to_owned),
+        )?;
         Ok(Self { systems, gateway })
     }
 

@@ -15,9 +15,17 @@ pub struct Args {
     /// The configuration, a TOML file.
     #[arg(long, short, value_name = "FILE", default_value = "varco.toml")]
     config: PathBuf,
+    /// What to do instead of serving until a signal comes.
+    #[arg(long, value_enum)]
+    only: Option<Only>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Only {
     /// Check the configuration and end.
-    #[arg(long)]
-    check: bool,
+    Check,
+    /// Serve as long as standard input is open: whoever started the gateway takes it along, however they end.
+    WhileAttended,
 }
 
 /// Exits 0 after an orderly stop, 1 when exchanges were cut off, 2 when it cannot start.
@@ -31,7 +39,7 @@ pub fn run(args: Args) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    if args.check {
+    if args.only == Some(Only::Check) {
         return ExitCode::SUCCESS;
     }
     if telemetry::start(config.log).is_err() {
@@ -45,10 +53,10 @@ pub fn run(args: Args) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(config, args.only))
 }
 
-async fn serve(config: Config) -> ExitCode {
+async fn serve(config: Config, only: Option<Only>) -> ExitCode {
     let running = match start::start(config, system_clock(), system_entropy()).await {
         Ok(running) => running,
         Err(error) => {
@@ -64,7 +72,15 @@ async fn serve(config: Config) -> ExitCode {
         }
     }
     println!("ready");
-    asked_to_stop().await;
+    match only {
+        Some(Only::WhileAttended) => {
+            tokio::select! {
+                () = super::input_closed() => {}
+                () = asked_to_stop() => {}
+            }
+        }
+        Some(Only::Check) | None => asked_to_stop().await,
+    }
     match running.stop().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(unfinished) => {

@@ -55,14 +55,8 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 async fn asked_to_stop() {
-    let (close, closed) = tokio::sync::oneshot::channel();
-    // A thread, because reading standard input cannot be given up; it ends with the process.
-    std::thread::spawn(move || {
-        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-        let _ = close.send(());
-    });
     tokio::select! {
-        _ = closed => {}
+        () = crate::cli::input_closed() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
 }
