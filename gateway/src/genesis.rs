@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use varco_core::hash::Sha256;
 use varco_core::id::{AgencyId, OfficerId};
 use varco_core::json;
-use varco_core::registry::{Registry, RegistryFault, Role};
+use varco_core::registry::{Registry, RegistryFault, Role, Suspension};
 use varco_core::time::Timestamp;
 use varco_core::wire::StatementError;
 use varco_jose::OfficerVerifier;
@@ -21,6 +21,8 @@ use varco_jose::SignerFault;
 pub const ACT_GENESIS: &str = "genesis";
 /// The act of an officer's statement on a later registry version.
 pub const ACT_REGISTRY: &str = "approve-registry";
+/// The act of an officer's statement on a suspension.
+pub const ACT_SUSPENSION: &str = "suspend";
 /// A registry of hundreds of agencies stays far below.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
@@ -137,12 +139,40 @@ impl RegistryProposal {
     }
 }
 
+/// A suspension as it is brought to the gateway.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SuspensionProposal {
+    /// A [`Suspension`], exactly as signed.
+    pub document: String,
+    pub statements: Vec<OfficerStatement>,
+}
+
+impl SuspensionProposal {
+    /// One officer of the agency concerned is enough, because nothing widens; for somebody else's agency it takes officers
+    /// of two agencies, so that nobody can silence another alone.
+    pub fn check(&self, registry: &Registry) -> Result<Suspension, TrustFault> {
+        let bytes = self.document.as_bytes();
+        let suspension: Suspension = json::parse_as(bytes)
+            .map_err(|fault| TrustFault::File { path: "suspension".into(), what: fault.to_string() })?;
+        let about = (ACT_SUSPENSION, Sha256::of(bytes));
+        let mut agencies = BTreeSet::new();
+        for statement in &self.statements {
+            agencies.insert(check_statement(registry, &statement.officer, &statement.jws, about)?);
+        }
+        if agencies.contains(&suspension.agency) || agencies.len() >= 2 {
+            return Ok(suspension);
+        }
+        Err(TrustFault::FewAgencies)
+    }
+}
+
 /// The decision slot of an entry of kind `registry`.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct RegistryEntry {
-    pub registry: Sha256,
-    pub version: u32,
-    pub statements: Vec<OfficerStatement>,
+#[serde(tag = "change", rename_all = "snake_case", deny_unknown_fields)]
+pub enum RegistryEntry {
+    Suspension { document: String, statements: Vec<OfficerStatement> },
+    Version { registry: Sha256, version: u32, statements: Vec<OfficerStatement> },
 }
 
 /// The agency of the officer, if the statement is theirs and about this document.

@@ -9,7 +9,7 @@ use varco_core::log::leaf::Leaf;
 use varco_store::read::{ReadError, Reader};
 
 use crate::app::InForce;
-use crate::genesis::{Ceremony, RegistryEntry, RegistryProposal, TrustFault};
+use crate::genesis::{Ceremony, RegistryEntry, RegistryProposal, SuspensionProposal, TrustFault};
 use crate::policies::{Bundle, OpenEntry, PolicyEntry, PolicyProposal, PolicyRefusal, Schedule};
 
 /// Registry and policies as the log has them.
@@ -71,12 +71,20 @@ impl Rules {
     }
 
     async fn registry(&mut self, log: &Reader, leaf: &Leaf) -> Result<(), RulesError> {
-        let said: RegistryEntry = entry(log, leaf).await?;
-        let artifact = log.artifact(&said.registry).await?.ok_or(RulesError::Missing(leaf.index()))?;
+        let (sha256, statements) = match entry(log, leaf).await? {
+            RegistryEntry::Suspension { document, statements } => {
+                let suspension =
+                    SuspensionProposal { document, statements }.check(&self.in_force.registry)?;
+                self.in_force.registry.suspensions.push(suspension);
+                return Ok(());
+            }
+            RegistryEntry::Version { registry, statements, .. } => (registry, statements),
+        };
+        let artifact = log.artifact(&sha256).await?.ok_or(RulesError::Missing(leaf.index()))?;
         let document = String::from_utf8(artifact.bytes).map_err(|_| RulesError::Missing(leaf.index()))?;
-        let proposal = RegistryProposal { document, statements: said.statements };
+        let proposal = RegistryProposal { document, statements };
         let registry = proposal.check(&self.in_force.registry, self.in_force.sha256)?;
-        self.in_force = InForce { registry, sha256: said.registry };
+        self.in_force = InForce { registry, sha256 };
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::hash::Sha256;
-use crate::id::{AgencyId, OfficeId, OfficerId};
+use crate::id::{AgencyId, OfficeId, OfficerId, OperatorId};
 use crate::time::Timestamp;
 
 /// The kinds of agency the agreement knows. They are the audiences of the policy.
@@ -183,6 +183,18 @@ pub struct LogKey {
     pub from: Timestamp,
 }
 
+/// Somebody who may do nothing for now: an agency, or one of its operators. Narrowing, so it takes effect at once; only
+/// the next version of the registry lifts it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Suspension {
+    pub agency: AgencyId,
+    /// Absent: the whole agency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<OperatorId>,
+    pub from: Timestamp,
+}
+
 /// One version of the registry, as written and signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -202,6 +214,8 @@ pub struct Registry {
     /// C2SP verifier keys of the witnesses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub witnesses: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suspensions: Vec<Suspension>,
 }
 
 /// What is wrong with a registry version. All faults are reported at once.
@@ -299,10 +313,17 @@ impl Registry {
     /// An agency with pins for this side is recognised by them alone: a new certificate of the same
     /// organisation does not get in until its key is registered.
     pub fn recognise(&self, identity: &Identity, side: Side, now: Timestamp) -> Option<&Agency> {
-        self.agencies
-            .iter()
-            .find(|agency| agency.is(identity, side, now))
-            .filter(|agency| agency.is_active(now))
+        let found = self.agencies.iter().find(|agency| agency.is(identity, side, now));
+        found.filter(|agency| agency.is_active(now) && !self.is_suspended(&agency.id, None, now))
+    }
+
+    /// Whether an agency, or one of its operators, is suspended at `now`.
+    pub fn is_suspended(&self, agency: &AgencyId, operator: Option<&OperatorId>, now: Timestamp) -> bool {
+        self.suspensions.iter().any(|suspension| {
+            suspension.agency == *agency
+                && suspension.from <= now
+                && suspension.operator.as_ref().is_none_or(|suspended| Some(suspended) == operator)
+        })
     }
 
     /// The officer whose registered key this is.

@@ -59,6 +59,7 @@ pub fn registry(kit: &Kit, now: Timestamp) -> Result<Registry, CeremonyError> {
         officers: officers.collect(),
         log_keys: vec![LogKey { verifier: kit.log_verifier(), from: now }],
         witnesses: Vec::new(),
+        suspensions: Vec::new(),
     })
 }
 

@@ -17,7 +17,7 @@ use varco_store::submission::{AppendError, Artifact, ArtifactKind, Submission};
 use super::exchange::Received;
 use super::problem::Problem;
 use crate::app::{App, InForce};
-use crate::genesis::{RegistryEntry, RegistryProposal};
+use crate::genesis::{RegistryEntry, RegistryProposal, SuspensionProposal};
 use crate::policies::{PolicyEntry, PolicyProposal, Version};
 
 /// `GET /registry`
@@ -42,7 +42,8 @@ pub async fn apply_registry(State(app): State<Arc<App>>, sent: Received) -> Resp
     };
     let bytes = proposal.document.into_bytes();
     let sha256 = Sha256::of(&bytes);
-    let entry = RegistryEntry { registry: sha256, version: next.version, statements: proposal.statements };
+    let entry =
+        RegistryEntry::Version { registry: sha256, version: next.version, statements: proposal.statements };
     let body = json!(entry);
     let mut draft = Draft::new(Kind::Registry, app.new_exchange(app.now()));
     draft.slots.decision = Some(Slot::new(app.random(), &body));
@@ -58,6 +59,37 @@ pub async fn apply_registry(State(app): State<Arc<App>>, sent: Received) -> Resp
         }
         Err(error) => {
             tracing::error!(%error, "a registry version could not be logged");
+            Problem::new(error.code()).into_response()
+        }
+    }
+}
+
+/// `POST /suspensions`: an agency or an operator may do nothing from the instant the document says. The next version of
+/// the registry, which takes two officers, keeps the suspension by listing it or lifts it by not doing so.
+pub async fn suspend(State(app): State<Arc<App>>, sent: Received) -> Response {
+    let proposal: SuspensionProposal = match canonical::parse_as(sent.body()) {
+        Ok(proposal) => proposal,
+        Err(fault) => return Problem::new(Code::RequestInvalid).detail(fault.to_string()).into_response(),
+    };
+    let _turn = app.rules_turn.lock().await;
+    let current = app.in_force.load_full();
+    let suspension = match proposal.check(&current.registry) {
+        Ok(suspension) => suspension,
+        Err(fault) => return Problem::new(Code::RegistryInvalid).detail(fault.to_string()).into_response(),
+    };
+    let entry = RegistryEntry::Suspension { document: proposal.document, statements: proposal.statements };
+    let mut draft = Draft::new(Kind::Registry, app.new_exchange(app.now()));
+    draft.slots.decision = Some(Slot::new(app.random(), &json!(entry)));
+    match app.store.append(Submission::new(draft)).await {
+        Ok(committed) => {
+            tracing::warn!(agency = %suspension.agency, "a suspension is in force");
+            let mut registry = current.registry.clone();
+            registry.suspensions.push(suspension);
+            app.in_force.store(Arc::new(InForce { registry, sha256: current.sha256 }));
+            Json(json!({ "receipt": committed.receipt.to_text() })).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "a suspension could not be logged");
             Problem::new(error.code()).into_response()
         }
     }

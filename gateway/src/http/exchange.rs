@@ -64,6 +64,7 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/exchanges/{id}/receipt", get(receipt::receipt))
         .route("/registry", get(admin::registry).post(admin::apply_registry))
         .route("/policies", post(admin::apply_policy))
+        .route("/suspensions", post(admin::suspend))
         .route("/status", get(status::status))
         .route("/openapi.yaml", get(status::openapi));
     Router::new()

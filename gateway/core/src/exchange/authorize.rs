@@ -73,7 +73,9 @@ pub fn authorize(request: VerifiedRequest, pull: Pull, known: &Known<'_>) -> Aut
     }
     account.subject = known.pseudonyms.first().cloned();
     // An unknown provider and a suspended one look like any other refusal.
-    let provider = known.registry.agency(&pull.provider).filter(|agency| agency.is_active(now));
+    let provider = known.registry.agency(&pull.provider);
+    let provider = provider
+        .filter(|agency| agency.is_active(now) && !known.registry.is_suspended(&agency.id, None, now));
     let Some(provider) = provider else {
         return deny(account, Code::ExchangeNotAllowed, "there is no such provider to ask");
     };

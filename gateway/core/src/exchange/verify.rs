@@ -62,6 +62,8 @@ pub enum VerifyError {
     IssuerMismatch,
     #[error("{0}")]
     Message(#[from] WireError),
+    #[error("the operator is suspended")]
+    OperatorSuspended,
     #[error("the certificate of the channel belongs to no active agency")]
     UnknownCarrier,
     #[error("the seal belongs to no active agency")]
@@ -74,7 +76,7 @@ impl VerifyError {
             Self::CarrierNotAllowed { .. } => Code::WireChannel,
             Self::IssuerMismatch => Code::WireIssuer,
             Self::Message(error) => error.code(),
-            Self::UnknownCarrier | Self::UnknownSender => Code::WireUnknownSender,
+            Self::OperatorSuspended | Self::UnknownCarrier | Self::UnknownSender => Code::WireUnknownSender,
         }
     }
 }
@@ -96,6 +98,9 @@ pub fn verify(incoming: Incoming, trust: &Trust<'_>, now: Timestamp) -> Result<V
         return Err(VerifyError::IssuerMismatch);
     }
     let Evidence { operator, location, loa } = message.evidence;
+    if registry.is_suspended(&agency.id, Some(&operator), now) {
+        return Err(VerifyError::OperatorSuspended);
+    }
     let sender = Sender {
         agency: agency.id.clone(),
         kind: agency.kind,

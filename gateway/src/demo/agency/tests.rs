@@ -139,6 +139,7 @@ fn registry() -> Registry {
         officers: Vec::new(),
         log_keys: Vec::new(),
         witnesses: Vec::new(),
+        suspensions: Vec::new(),
     }
 }
 
