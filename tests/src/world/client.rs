@@ -43,6 +43,12 @@ pub struct Connection {
 #[derive(Debug)]
 pub struct NoAnswer(pub String);
 
+impl std::fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -83,6 +89,11 @@ impl Client {
     pub async fn send(&self, method: &str, path: &str, message: Message) -> Result<Answer, NoAnswer> {
         self.connect().await?.send(method, path, message).await
     }
+
+    /// Gets something that needs no signature.
+    pub async fn get(&self, path: &str) -> Result<Answer, NoAnswer> {
+        self.send("GET", path, nothing()).await
+    }
 }
 
 impl Connection {
@@ -122,6 +133,11 @@ impl Answer {
     pub fn code(&self) -> String {
         self.json()["code"].as_str().unwrap_or_default().to_owned()
     }
+}
+
+/// A message with neither headers nor body.
+pub const fn nothing() -> Message {
+    Message { headers: Vec::new(), body: Vec::new() }
 }
 
 fn no_answer(error: impl std::fmt::Display) -> NoAnswer {

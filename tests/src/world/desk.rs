@@ -111,8 +111,10 @@ impl Told {
         self.text("code")
     }
 
+    /// An answer names its exchange; a problem has it as its instance.
     pub fn exchange(&self) -> &str {
-        self.text("exchange")
+        let instance = self.text("instance").trim_start_matches("urn:uuid:");
+        if instance.is_empty() { self.text("exchange") } else { instance }
     }
 
     /// The receipt, checked with the log's key: it must be of this very exchange.

@@ -136,9 +136,12 @@ impl Shared {
                 changed.push(b' ');
                 self.signed(own, &question, &honest, changed)
             }
-            Play::Endless => {
-                Self::streamed(Stream { chunk: vec![b' '; 64 * 1024], left: usize::MAX, end: None })
-            }
+            Play::Endless => Self::streamed(Stream {
+                chunk: vec![b' '; 64 * 1024],
+                left: usize::MAX,
+                sent: false,
+                end: None,
+            }),
             Play::Held(gate) => {
                 gate.acquire().await.unwrap().forget();
                 self.signed(own, &question, &honest, honest.clone())
@@ -153,7 +156,7 @@ impl Shared {
             }
             Play::Truncated => {
                 let end = Some(std::io::ErrorKind::ConnectionAborted);
-                Self::streamed(Stream { chunk: b"{\"record\":".to_vec(), left: 1, end })
+                Self::streamed(Stream { chunk: b"{\"record\":".to_vec(), left: 1, sent: false, end })
             }
             Play::Unsigned => json_answer(whole(honest)),
         }
@@ -199,11 +202,12 @@ fn whole(body: Vec<u8>) -> Body {
     Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed()
 }
 
-/// The same bytes so many times, then the end or an error, which cuts the connection.
+/// The same bytes so many times, then the end, or, once they have been sent, an error, which cuts the connection.
 struct Stream {
     chunk: Vec<u8>,
     left: usize,
     end: Option<std::io::ErrorKind>,
+    sent: bool,
 }
 
 impl hyper::body::Body for Stream {
@@ -212,11 +216,16 @@ impl hyper::body::Body for Stream {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
         if self.left > 0 {
             self.left -= 1;
             return Poll::Ready(Some(Ok(Frame::data(Bytes::from(self.chunk.clone())))));
+        }
+        if self.end.is_some() && !self.sent {
+            self.sent = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
         }
         Poll::Ready(self.end.take().map(|kind| Err(kind.into())))
     }
