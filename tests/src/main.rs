@@ -7,6 +7,8 @@ mod exchange;
 #[cfg(test)]
 mod licences;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod peers;
 #[cfg(test)]
 mod wire;
