@@ -3,9 +3,13 @@
 //! `cfg(test)` always holds here; writing it lets the lints know that helpers may unwrap and index.
 
 #[cfg(test)]
+mod errors;
+#[cfg(test)]
 mod exchange;
 #[cfg(test)]
 mod licences;
+#[cfg(test)]
+mod openapi;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]
