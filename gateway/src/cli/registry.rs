@@ -27,7 +27,7 @@ enum Command {
     Check { document: PathBuf },
     /// Check a ceremony folder: the genesis and the statement of every founder.
     Genesis { folder: PathBuf },
-    /// Put a document and its officers' statements into one proposal, ready for `POST /registry`.
+    /// Put a document and its officers' statements into one proposal, ready for `POST /registry` or `POST /suspensions`.
     Propose {
         document: PathBuf,
         /// A statement, as `<officer>=<file>`; twice or more.
@@ -50,6 +50,7 @@ enum Command {
 enum Act {
     Genesis,
     Registry,
+    Suspension,
 }
 
 pub fn run(args: Args) -> ExitCode {
@@ -122,6 +123,7 @@ fn sign(document: &Path, key: &Path, act: Act) -> Result<String, Failure> {
     let act = match act {
         Act::Genesis => ACT_GENESIS,
         Act::Registry => ACT_REGISTRY,
+        Act::Suspension => crate::genesis::ACT_SUSPENSION,
     };
     let statement = Statement { act: act.to_owned(), sha256, at: system_now() };
     key.sign(&statement).map_err(|fault| Failure::No(fault.to_string()))
