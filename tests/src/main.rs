@@ -13,6 +13,10 @@ mod openapi;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]
+mod process;
+#[cfg(test)]
+mod routes;
+#[cfg(test)]
 mod wire;
 #[cfg(test)]
 mod world;

@@ -2,6 +2,7 @@
 //! the agencies' systems and desks, all over real mutual TLS. The clock stands still until a test moves it, and every
 //! random byte follows from a seed.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -41,6 +42,14 @@ pub const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
 pub static KIT: LazyLock<Kit> = LazyLock::new(|| Kit::make(NOW, |_| ()).unwrap());
 
 pub static PEOPLE: LazyLock<Arc<Population>> = LazyLock::new(|| Arc::new(Population::generate(1, 100)));
+
+/// What a peer needs to know of a gateway.
+#[derive(Clone)]
+pub struct Ends {
+    pub kit: &'static Kit,
+    pub address: SocketAddr,
+    pub clock: Clock,
+}
 
 /// What a test wants otherwise than usual.
 pub struct Setup {
@@ -87,7 +96,7 @@ impl World {
         let (mut systems, mut addresses) = (JoinSet::new(), Vec::new());
         let provider = match setup.play {
             Some(play) => {
-                let provider = Provider::start("comune-capannori", play, reading(&clock)).await;
+                let provider = Provider::start(&KIT, "comune-capannori", play, reading(&clock)).await;
                 addresses.push((provider.agency.clone(), provider.port));
                 Some(provider)
             }
@@ -124,7 +133,7 @@ impl World {
 
     /// An agency's software, with somebody in front of it.
     pub fn desk(&self, agency: &str, operator: &str) -> Desk {
-        Desk::new(self, agency, operator)
+        Desk::new(&self.ends(), agency, operator)
     }
 
     /// A client with an agency's channel certificate and nothing else.
@@ -134,10 +143,14 @@ impl World {
     }
 
     pub fn client_with(&self, certificate: Option<&varco::pki::Issued>) -> Client {
-        Client::new(self.address(), certificate, self.clock())
+        Client::new(&self.ends(), certificate)
     }
 
-    pub fn address(&self) -> std::net::SocketAddr {
+    pub fn ends(&self) -> Ends {
+        Ends { kit: &KIT, address: self.address(), clock: self.clock() }
+    }
+
+    pub fn address(&self) -> SocketAddr {
         self.running().exchange
     }
 

@@ -3,11 +3,10 @@
 use serde_json::json;
 use varco_core::log::entry::Kind;
 use varco_core::log::proof::Receipt;
-use varco_core::wire::{Algorithm, verify_record};
-use varco_jose::SealTrust;
+use varco_core::wire::verify_record;
 
 use crate::world::asks::{RECORD_TYPE, Situation};
-use crate::world::desk::log_verifier;
+use crate::world::desk::{log_verifier, seal_trust};
 use crate::world::provider::Play;
 use crate::world::{KIT, NOW, World, decision};
 
@@ -41,9 +40,7 @@ async fn the_record_has_a_seal_of_its_own_that_outlives_the_answer() {
     let world = World::start().await;
     let anna = Situation::of(&world).await;
     let told = anna.cpi.post("/pulls", &anna.pull()).await;
-    let crl = varco::pki::crl_pem(&KIT.seal_authority.crl(&[], 1, NOW).unwrap());
-    let root = KIT.seal_authority.certificate_pem();
-    let seals = SealTrust::from_pem(root.as_bytes(), crl.as_bytes(), &Algorithm::DEFAULT).unwrap();
+    let seals = seal_trust(&KIT, NOW);
     let filed = told.text("record_jws");
     assert!(verify_record(filed, 1024 * 1024, &seals).is_ok());
     let (head, signature) = filed.rsplit_once('.').unwrap();
@@ -133,7 +130,7 @@ async fn the_receipt_can_be_fetched_again_by_a_party_and_by_nobody_else() {
         assert_eq!(answer.status, status, "{agency}");
         if status == 200 {
             let receipt = Receipt::parse(&answer.message.body).unwrap();
-            log_verifier().check(&receipt).unwrap();
+            log_verifier(&KIT).check(&receipt).unwrap();
             assert_eq!(receipt.leaf, told.receipt().leaf);
         }
     }

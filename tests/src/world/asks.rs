@@ -6,7 +6,7 @@ use varco_core::hash::Sha256;
 use varco_core::time::Timestamp;
 
 use super::desk::Desk;
-use super::{PEOPLE, World};
+use super::{Ends, PEOPLE, World};
 
 pub const RECORD_TYPE: &str = "condizione_economica_prestazioni";
 pub const PURPOSE: &str = "F02";
@@ -24,13 +24,20 @@ pub struct Situation {
 
 impl Situation {
     pub async fn of(world: &World) -> Self {
-        let (capannori, cpi) = (world.desk("comune-capannori", "op-cap-042"), world.desk("cpi-lucca", COACH));
+        Self::at(&world.ends()).await
+    }
+
+    /// At any gateway that has just been founded.
+    pub async fn at(ends: &Ends) -> Self {
+        let capannori = Desk::new(ends, "comune-capannori", "op-cap-042");
+        let cpi = Desk::new(ends, "cpi-lucca", COACH);
+        let now = (ends.clock)();
         let told = capannori.post("/cases", &open_case()).await;
         assert_eq!(told.status, 201, "{:?}", told.body);
         let case = told.body["case"]["id"].as_str().unwrap().to_owned();
-        let told = capannori.post(&format!("/cases/{case}/events"), &add_member(COACH, world.now())).await;
+        let told = capannori.post(&format!("/cases/{case}/events"), &add_member(COACH, now)).await;
         assert_eq!(told.status, 200, "{:?}", told.body);
-        let told = capannori.post("/consents", &consent(world.now())).await;
+        let told = capannori.post("/consents", &consent(now)).await;
         assert_eq!(told.status, 201, "{:?}", told.body);
         let consent = told.body["consent"]["id"].as_str().unwrap().to_owned();
         Self { capannori, cpi, case, consent }

@@ -10,7 +10,7 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::{ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
@@ -21,7 +21,7 @@ use varco::app::Clock;
 use varco::pki::Issued;
 use varco_core::wire::Message;
 
-use super::KIT;
+use super::Ends;
 
 /// No answer takes so long, unless something hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -56,20 +56,26 @@ pub struct Answer {
 }
 
 impl Client {
-    pub fn new(address: SocketAddr, certificate: Option<&Issued>, clock: Clock) -> Self {
+    pub fn new(ends: &Ends, certificate: Option<&Issued>) -> Self {
+        Self::with(ends, certificate.map(|own| (own.certificate().clone(), own.key())))
+    }
+
+    /// With a certificate and its key, as files hold them.
+    pub fn with(ends: &Ends, own: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>) -> Self {
         let mut roots = RootCertStore::empty();
-        roots.add(KIT.channel_authority.certificate().clone()).unwrap();
+        roots.add(ends.kit.channel_authority.certificate().clone()).unwrap();
+        let clock = ends.clock.clone();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_details(provider, Arc::new(Instants(clock)))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
             .with_root_certificates(roots);
-        let mut config = match certificate {
-            Some(own) => builder.with_client_auth_cert(vec![own.certificate().clone()], own.key()).unwrap(),
+        let mut config = match own {
+            Some((certificate, key)) => builder.with_client_auth_cert(vec![certificate], key).unwrap(),
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Self { address, connector: TlsConnector::from(Arc::new(config)) }
+        Self { address: ends.address, connector: TlsConnector::from(Arc::new(config)) }
     }
 
     pub async fn connect(&self) -> Result<Connection, NoAnswer> {

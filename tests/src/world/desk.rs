@@ -1,14 +1,18 @@
 //! An agency's software with an operator in front of it: signs what it sends, believes only what the gateway signed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use serde_json::{Map, Value};
 use varco::app::{Clock, Entropy};
 use varco::demo::ceremony::AUDIENCE;
 use varco::http::exchange::BASE;
 use varco::pki::Issued;
-use varco::pki::dev::GATEWAY_ORGANIZATION;
+use varco::pki::dev::{GATEWAY_ORGANIZATION, Kit};
 use varco_core::hash::Sha256;
 use varco_core::json;
 use varco_core::log::proof::{LogVerifier, Receipt};
+use varco_core::time::Timestamp;
 use varco_core::wire::{
     Algorithm, Evidence, Expectation, Jtis, LevelOfAssurance, Message, RequestClaims, Rules, sign_request,
     verify_response,
@@ -16,7 +20,7 @@ use varco_core::wire::{
 use varco_jose::{Ed25519NoteVerifier, SealSigner, SealTrust};
 
 use super::client::{Answer, Client};
-use super::{KIT, World, seeded};
+use super::{Ends, seeded};
 
 pub struct Desk {
     pub client: Client,
@@ -25,23 +29,24 @@ pub struct Desk {
     pub clock: Clock,
     entropy: Entropy,
     seals: SealTrust,
+    log: Arc<LogVerifier>,
 }
 
 /// An answer whose signature, digest and binding to the request were checked, if it has them.
-#[derive(Debug)]
 pub struct Told {
+    log: Arc<LogVerifier>,
     pub status: u16,
     pub signed: bool,
     pub body: Map<String, Value>,
 }
 
 impl Desk {
-    pub fn new(world: &World, agency: &str, operator: &str) -> Self {
-        let party = &KIT.agency(&agency.parse().unwrap()).unwrap().party;
-        let crl = KIT.seal_authority.crl(&[], 1, super::NOW).unwrap();
-        let (roots, crls) = (KIT.seal_authority.certificate_pem(), varco::pki::crl_pem(&crl));
+    pub fn new(ends: &Ends, agency: &str, operator: &str) -> Self {
+        // No two desks may make the same token.
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let party = &ends.kit.agency(&agency.parse().unwrap()).unwrap().party;
         Self {
-            client: world.client(agency),
+            client: Client::new(ends, Some(&party.channel)),
             signer: signer(&party.seal),
             claims: RequestClaims {
                 issuer: agency.to_owned(),
@@ -53,11 +58,10 @@ impl Desk {
                     loa: LevelOfAssurance::Substantial,
                 },
             },
-            clock: world.clock(),
-            entropy: seeded(u64::from_be_bytes(
-                Sha256::of(operator.as_bytes()).as_bytes()[..8].try_into().unwrap(),
-            )),
-            seals: SealTrust::from_pem(roots.as_bytes(), crls.as_bytes(), &Algorithm::DEFAULT).unwrap(),
+            clock: ends.clock.clone(),
+            entropy: seeded(1000 + COUNT.fetch_add(1, Ordering::SeqCst)),
+            seals: seal_trust(ends.kit, (ends.clock)()),
+            log: Arc::new(log_verifier(ends.kit)),
         }
     }
 
@@ -98,7 +102,7 @@ impl Desk {
             assert_eq!(verified.seal.organization.unwrap().as_str(), GATEWAY_ORGANIZATION);
         }
         let Value::Object(body) = answer.json() else { panic!("not an object: {}", answer.status) };
-        Told { status: answer.status, signed, body }
+        Told { log: Arc::clone(&self.log), status: answer.status, signed, body }
     }
 }
 
@@ -120,7 +124,7 @@ impl Told {
     /// The receipt, checked with the log's key: it must be of this very exchange.
     pub fn receipt(&self) -> Receipt {
         let receipt = Receipt::parse(self.text("receipt").as_bytes()).unwrap();
-        log_verifier().check(&receipt).unwrap();
+        self.log.check(&receipt).unwrap();
         receipt
     }
 
@@ -148,8 +152,14 @@ pub fn signer(issued: &Issued) -> SealSigner {
     SealSigner::from_pem(issued.key_pem().as_bytes(), issued.certificate_pem().as_bytes()).unwrap()
 }
 
-pub fn log_verifier() -> LogVerifier {
-    let key = KIT.log_verifier();
+pub fn seal_trust(kit: &Kit, now: Timestamp) -> SealTrust {
+    let crl = varco::pki::crl_pem(&kit.seal_authority.crl(&[], 1, now).unwrap());
+    let root = kit.seal_authority.certificate_pem();
+    SealTrust::from_pem(root.as_bytes(), crl.as_bytes(), &Algorithm::DEFAULT).unwrap()
+}
+
+pub fn log_verifier(kit: &Kit) -> LogVerifier {
+    let key = kit.log_verifier();
     let verifier = Ed25519NoteVerifier::from_text(&key).unwrap();
-    LogVerifier::new(key.split('+').next().unwrap().to_owned(), vec![std::sync::Arc::new(verifier)])
+    LogVerifier::new(key.split('+').next().unwrap().to_owned(), vec![Arc::new(verifier)])
 }

@@ -14,21 +14,21 @@ use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use varco::app::Clock;
 use varco::demo::agency::select;
-use varco::pki::dev::GATEWAY;
+use varco::pki::dev::{GATEWAY, Kit};
 use varco_core::hash::Sha256;
 use varco_core::id::{AgencyId, FieldId, RecordTypeId, TokenId};
 use varco_core::wire::{AnswerClaims, sign_response};
 
+use super::PEOPLE;
 use super::client::Instants;
 use super::desk::signer;
-use super::{KIT, PEOPLE};
 
 /// What the system does with each request.
 #[derive(Clone)]
@@ -44,6 +44,8 @@ pub enum Play {
     Honest,
     /// Signs with the seal of this agency.
     SealedBy(&'static str),
+    /// Answers as it should, with this record instead of what it holds.
+    Record(Map<String, Value>),
     /// Reads and never answers.
     Silent,
     /// Answers with this status.
@@ -61,6 +63,7 @@ pub struct Provider {
 }
 
 struct Shared {
+    kit: &'static Kit,
     agency: AgencyId,
     play: Mutex<Play>,
     clock: Clock,
@@ -71,18 +74,19 @@ struct Shared {
 type Body = BoxBody<Bytes, std::io::Error>;
 
 impl Provider {
-    pub async fn start(agency: &str, play: Play, clock: Clock) -> Self {
+    pub async fn start(kit: &'static Kit, agency: &str, play: Play, clock: Clock) -> Self {
         let agency: AgencyId = agency.parse().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
+            kit,
             agency: agency.clone(),
             play: Mutex::new(play),
             clock: clock.clone(),
             arrived: Semaphore::new(0),
             heard: Mutex::new(Vec::new()),
         });
-        let acceptor = TlsAcceptor::from(tls(&agency, clock));
+        let acceptor = TlsAcceptor::from(tls(kit, &agency, clock));
         let mut task = JoinSet::new();
         let serving = Arc::clone(&shared);
         task.spawn(async move {
@@ -124,10 +128,14 @@ impl Shared {
         let record_type = request.uri().path().rsplit('/').next().unwrap().parse().unwrap();
         let question = request.into_body().collect().await.unwrap().to_bytes();
         let asked: Value = serde_json::from_slice(&question).unwrap();
-        let honest = self.record(&record_type, &asked).into_bytes();
+        let play = self.play.lock().unwrap().clone();
+        let record = match &play {
+            Play::Record(record) => Some(record.clone()),
+            _ => None,
+        };
+        let honest = self.record(&record_type, &asked, record).into_bytes();
         self.heard.lock().unwrap().push(asked);
         self.arrived.add_permits(1);
-        let play = self.play.lock().unwrap().clone();
         let own = self.agency.as_str();
         match play {
             Play::Body(body) => self.signed(own, &question, &body, body.clone()),
@@ -146,7 +154,7 @@ impl Shared {
                 gate.acquire().await.unwrap().forget();
                 self.signed(own, &question, &honest, honest.clone())
             }
-            Play::Honest => self.signed(own, &question, &honest, honest.clone()),
+            Play::Honest | Play::Record(_) => self.signed(own, &question, &honest, honest.clone()),
             Play::SealedBy(other) => self.signed(other, &question, &honest, honest.clone()),
             Play::Silent => std::future::pending().await,
             Play::Status(status) => {
@@ -167,11 +175,16 @@ impl Shared {
     }
 
     /// The body that the protocol asks for.
-    fn record(&self, record_type: &RecordTypeId, asked: &Value) -> String {
+    fn record(
+        &self,
+        record_type: &RecordTypeId,
+        asked: &Value,
+        planted: Option<Map<String, Value>>,
+    ) -> String {
         let fields: Vec<FieldId> = serde_json::from_value(asked["fields"].clone()).unwrap();
         let code = asked["subject"]["codice_fiscale"].as_str().unwrap().parse().unwrap();
         let person = PEOPLE.find(&code).unwrap();
-        let record = PEOPLE.record(&self.agency, record_type, person).unwrap();
+        let record = planted.unwrap_or_else(|| PEOPLE.record(&self.agency, record_type, person).unwrap());
         json!({ "record": select(record, &fields) }).to_string()
     }
 
@@ -182,7 +195,7 @@ impl Shared {
             content_type: Some("application/json".to_owned()),
             request_digest: Sha256::of(question),
         };
-        let seal = signer(&KIT.agency(&agency.parse().unwrap()).unwrap().party.seal);
+        let seal = signer(&self.kit.agency(&agency.parse().unwrap()).unwrap().party.seal);
         let now = (self.clock)();
         let jti = TokenId::new(now, [self.heard.lock().unwrap().len() as u8; 10]);
         let headers = sign_response(signed, &claims, &seal, now, &jti).unwrap();
@@ -231,12 +244,12 @@ impl hyper::body::Body for Stream {
     }
 }
 
-fn tls(agency: &AgencyId, clock: Clock) -> Arc<ServerConfig> {
+fn tls(kit: &Kit, agency: &AgencyId, clock: Clock) -> Arc<ServerConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
-    roots.add(KIT.channel_authority.certificate().clone()).unwrap();
+    roots.add(kit.channel_authority.certificate().clone()).unwrap();
     let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-    let own = &KIT.agency(agency).unwrap().party.channel;
+    let own = &kit.agency(agency).unwrap().party.channel;
     let config = ServerConfig::builder_with_details(provider, Arc::new(Instants(clock)))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()

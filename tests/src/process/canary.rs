@@ -1,0 +1,131 @@
+//! Nothing of a person stays behind: what is planted into requests and answers is in no file afterwards.
+
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use serde_json::{Map, Value, json};
+use varco::demo::people::ANNA;
+use varco_core::hash::Sha256;
+
+use super::Deployed;
+use crate::world::PEOPLE;
+use crate::world::asks::Situation;
+use crate::world::provider::Play;
+
+/// Values that no test and no document has.
+const SURNAME: &str = "Xxcanarinocognome";
+const NAME: &str = "Xxcanarinonome";
+const PHONE: &str = "+390583867530942";
+const EMAIL: &str = "xxcanarino@uccello.example";
+const STRAY: &str = "xxcanarinovagante";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_planted_is_in_no_file_afterwards() {
+    let mut deployed =
+        Deployed::start(Play::Record(planted()), "[log]\nlevel = \"debug\"\nformat = \"json\"\n").await;
+    let anna = Situation::at(&deployed.ends()).await;
+    let mut pull = anna.pull();
+    pull["record_type"] = json!("anagrafica_nucleo");
+    let told = anna.cpi.post("/pulls", &pull).await;
+    assert_eq!(told.status, 200, "{:?}", told.body);
+    assert_eq!(told.record().unwrap()["cognome"], SURNAME, "the canary does not fly");
+
+    // In everything that goes wrong on the provider's side.
+    let broken = format!("{{\"record\":{{\"cognome\":\"{STRAY}\",");
+    let wrong_type = json!({ "record": { "sesso": STRAY, "cognome": [STRAY] } }).to_string();
+    let not_asked = json!({ "record": { STRAY: STRAY } }).to_string();
+    for body in [broken, wrong_type, not_asked] {
+        deployed.provider.play(Play::Body(body.into_bytes()));
+        let told = anna.cpi.post("/pulls", &pull).await;
+        told.assert_refused(502, "adapter.mismatch");
+        assert!(!Value::Object(told.body).to_string().contains(STRAY), "an answer repeats it");
+    }
+    // And on the consumer's: an unknown member, a broken code, an unknown field, a person nobody knows.
+    let stray = |change: fn(&mut Value)| {
+        let mut pull = pull.clone();
+        change(&mut pull);
+        pull
+    };
+    let mistakes = [
+        stray(|pull| pull[STRAY] = json!(STRAY)),
+        stray(|pull| pull["subject"]["codice_fiscale"] = json!(STRAY)),
+        stray(|pull| pull["purpose"] = json!(STRAY)),
+    ];
+    for mistake in mistakes {
+        let told = anna.cpi.post("/pulls", &mistake).await;
+        assert_eq!(told.status, 422, "{:?}", told.body);
+    }
+    let told =
+        anna.capannori.post("/consents/search", &json!({ "subject": crate::world::asks::anna() })).await;
+    assert_eq!(told.status, 200);
+    anna.withdraw().await;
+
+    let mut wanted = Vec::new();
+    for text in [SURNAME, NAME, PHONE, EMAIL, STRAY, PEOPLE.people()[ANNA].code.expose()] {
+        wanted.extend(forms(text));
+    }
+    // While it runs, with the WAL and whatever lies about, and when it has ended.
+    let (mut running, mut ended) = (0, 0);
+    search(&deployed.folder.path(""), &wanted, &mut running);
+    deployed.terminate();
+    assert!(deployed.ended());
+    search(&deployed.folder.path(""), &wanted, &mut ended);
+    assert!(running > 20 && ended > 20, "only {running} and {ended} files were searched");
+    let log = std::fs::read_to_string(deployed.folder.path("gateway.log")).unwrap();
+    assert!(log.lines().count() > 10, "the gateway logs too little to be searched: {log}");
+    // Nor is a token: whoever reads the logs must not be able to use one.
+    assert!(!log.contains("Bearer ") && !log.contains(".eyJ"), "a token is in the log");
+}
+
+fn planted() -> Map<String, Value> {
+    let person = &PEOPLE.people()[ANNA];
+    let agency = "comune-capannori".parse().unwrap();
+    let mut record = PEOPLE.record(&agency, &"anagrafica_nucleo".parse().unwrap(), person).unwrap();
+    for (field, value) in [("cognome", SURNAME), ("nome", NAME), ("telefono", PHONE), ("email", EMAIL)] {
+        assert!(
+            record.insert(field.to_owned(), json!(value)).is_some(),
+            "{field} is not a field of the record"
+        );
+    }
+    record
+}
+
+/// A value as it is, and as careless code would hide it: hashed without a key, in base64 at any offset, in hexadecimal.
+fn forms(text: &str) -> Vec<Vec<u8>> {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes();
+    let digest = Sha256::of(text.as_bytes());
+    let mut forms = vec![
+        text.as_bytes().to_vec(),
+        text.to_uppercase().into_bytes(),
+        text.to_lowercase().into_bytes(),
+        hex(text.as_bytes()),
+        digest.as_bytes().to_vec(),
+        digest.to_string().into_bytes(),
+        STANDARD.encode(digest.as_bytes()).into_bytes(),
+        URL_SAFE_NO_PAD.encode(digest.as_bytes()).into_bytes(),
+    ];
+    for offset in 0..3 {
+        let padded = [&b"\0\0\0"[..offset], text.as_bytes()].concat();
+        let encoded = URL_SAFE_NO_PAD.encode(padded);
+        // The first and the last group depend on the neighbours.
+        forms.push(encoded.as_bytes()[4..encoded.len() - 4].to_vec());
+    }
+    forms
+}
+
+fn search(folder: &Path, wanted: &[Vec<u8>], files: &mut usize) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            search(&path, wanted, files);
+            continue;
+        }
+        *files += 1;
+        let bytes = std::fs::read(&path).unwrap();
+        for form in wanted {
+            let found = bytes.windows(form.len()).any(|window| window == form);
+            assert!(!found, "{} holds {}", path.display(), String::from_utf8_lossy(form));
+        }
+    }
+}
