@@ -100,6 +100,8 @@ impl Document {
 /// Why a change of policy is not accepted. The version in force stays in force.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyRefusal {
+    #[error("the version would count before the one it follows, which counts from {0}")]
+    BeforeAnother(Timestamp),
     #[error("the bundle does not compile:\n{0}")]
     Compile(String),
     #[error(
@@ -166,7 +168,11 @@ impl Schedule {
         if now.is_some_and(|now| said.from < now) {
             return Err(PolicyRefusal::Past(said.from));
         }
-        let diff = before.policy.diff(&after.policy, said.from);
+        // Brought forward, an earlier approval would take effect before the day its signers agreed to.
+        if let Some(last) = self.later.last().filter(|last| said.from < last.from) {
+            return Err(PolicyRefusal::BeforeAnother(last.from));
+        }
+        let diff = before.policy.diff_from(&after.policy, said.from);
         let wanted = document_of(before, &after, &diff, said.from);
         if said.policy != after.policy.sha256() || wanted != proposal.document {
             return Err(PolicyRefusal::Document(wanted));
@@ -178,6 +184,16 @@ impl Schedule {
 
     fn last(&self) -> &Bundle {
         self.later.last().map_or(&self.first, |version| &version.bundle)
+    }
+}
+
+impl PolicyProposal {
+    /// What brings one bundle to another: the files that are new or different, and those that are gone.
+    pub fn between(before: &Files, after: &Files) -> Self {
+        let new = |(path, text): &(&String, &String)| before.get(*path) != Some(*text);
+        let changed = after.iter().filter(new).map(|(path, text)| (path.clone(), text.clone())).collect();
+        let removed = before.keys().filter(|path| !after.contains_key(*path)).cloned().collect();
+        Self { document: String::new(), changed, removed, statements: Vec::new() }
     }
 }
 
@@ -207,7 +223,7 @@ impl Bundle {
 /// What officers sign for a change: both bundles' hashes, the instant, every cell and term that widens, and what they
 /// should know. Canonical JSON.
 pub fn document(before: &Bundle, after: &Bundle, from: Timestamp) -> String {
-    document_of(before, after, &before.policy.diff(&after.policy, from), from)
+    document_of(before, after, &before.policy.diff_from(&after.policy, from), from)
 }
 
 fn document_of(before: &Bundle, after: &Bundle, diff: &Diff, from: Timestamp) -> String {
@@ -289,5 +305,17 @@ fn own_regulation(before: &Bundle, after: &Bundle) -> Option<String> {
     let mut changed = paths.into_iter().filter(|path| before.files.get(*path) != after.files.get(*path));
     let path = changed.next()?;
     let agency = path.strip_prefix(REGULATIONS)?.strip_suffix(".txt")?.to_owned();
-    changed.next().is_none().then_some(agency)
+    // The compiler takes any section from any file: one officer's file must not speak for another body.
+    let own = format!("[regolamento {agency}]");
+    let speaks_for_itself = |bundle: &Bundle| {
+        let lines = bundle.files.get(path).map(String::as_str).unwrap_or_default().lines();
+        lines
+            .map(|line| line.trim_start_matches('\u{feff}').trim())
+            .filter(|line| line.starts_with('['))
+            .all(|line| line == own)
+    };
+    (changed.next().is_none() && speaks_for_itself(before) && speaks_for_itself(after)).then_some(agency)
 }
+
+#[cfg(test)]
+mod tests;

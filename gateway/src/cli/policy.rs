@@ -14,6 +14,7 @@ use varco_core::time::Timestamp;
 use super::{NO, USAGE};
 
 mod ask;
+mod change;
 pub mod files;
 mod table;
 mod test;
@@ -33,8 +34,12 @@ enum Command {
     Dead(ask::Bundle),
     /// List every cell that a change of bundle widens or narrows; exit code 1 if anything widens.
     Diff(ask::Diff),
+    /// Print what officers sign for a change: both bundles, the instant, every cell that widens.
+    Document(change::Document),
     /// Show what every recipient gets of a record type under a purpose.
     Matrix(Matrix),
+    /// Put a changed bundle, its document and the officers' statements into one proposal, ready for `POST /policies`.
+    Propose(change::Propose),
     /// List all that a kind of agency or an office can obtain, pooled over purposes.
     Sees(ask::Sees),
     /// List the fields that never leave.
@@ -78,6 +83,8 @@ struct Matrix {
 enum PolicyError {
     #[error("the bundle has {} faults:\n{}", .0.len(), lines(.0))]
     Faults(Vec<PolicyFault>),
+    #[error("{0}")]
+    Refused(String),
     #[error("`{}`: {source}", .path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
     #[error("unknown {what} `{word}`{}", .nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
@@ -91,7 +98,7 @@ fn lines(faults: &[PolicyFault]) -> String {
 impl PolicyError {
     const fn exit(&self) -> u8 {
         match self {
-            Self::Faults(_) => NO,
+            Self::Faults(_) | Self::Refused(_) => NO,
             Self::Unreadable { .. } | Self::Unknown { .. } => USAGE,
         }
     }
@@ -107,7 +114,9 @@ pub fn run(args: Args) -> ExitCode {
         Command::Check(check) => return run_check(&check),
         Command::Dead(asked) => ask::dead(&asked),
         Command::Diff(asked) => ask::diff(&asked),
+        Command::Document(asked) => change::print_document(&asked),
         Command::Matrix(matrix) => run_matrix(&matrix),
+        Command::Propose(asked) => change::propose(&asked),
         Command::Sees(asked) => ask::sees(&asked),
         Command::Uncovered(asked) => ask::uncovered(&asked),
         Command::Who(asked) => ask::who(&asked),

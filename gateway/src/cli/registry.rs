@@ -14,6 +14,7 @@ use varco_jose::OfficerKey;
 use super::{NO, USAGE};
 use crate::app::system_now;
 use crate::genesis::{ACT_GENESIS, ACT_REGISTRY, Ceremony, OfficerStatement, RegistryProposal};
+use crate::policies::ACT_POLICY;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -49,6 +50,7 @@ enum Command {
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Act {
     Genesis,
+    Policy,
     Registry,
     Suspension,
 }
@@ -107,9 +109,7 @@ fn propose(document: &Path, statements: &[(OfficerId, PathBuf)]) -> Result<Strin
     let text = |path: &Path| -> Result<String, Failure> {
         String::from_utf8(read(path)?).map_err(|_| Failure::Usage(format!("{}: not UTF-8", path.display())))
     };
-    let statements = statements.iter().map(|(officer, path)| {
-        Ok(OfficerStatement { officer: officer.clone(), jws: text(path)?.trim().to_owned() })
-    });
+    let statements = statements.iter().map(|(officer, path)| Ok(statement(officer, &text(path)?)));
     let proposal = RegistryProposal {
         document: text(document)?,
         statements: statements.collect::<Result<_, Failure>>()?,
@@ -122,6 +122,7 @@ fn sign(document: &Path, key: &Path, act: Act) -> Result<String, Failure> {
     let key = OfficerKey::from_pem(&read(key)?).map_err(|fault| Failure::Usage(fault.to_string()))?;
     let act = match act {
         Act::Genesis => ACT_GENESIS,
+        Act::Policy => ACT_POLICY,
         Act::Registry => ACT_REGISTRY,
         Act::Suspension => crate::genesis::ACT_SUSPENSION,
     };
@@ -133,7 +134,12 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
 }
 
-fn named_file(text: &str) -> Result<(OfficerId, PathBuf), String> {
+/// An officer's statement as its file holds it.
+pub(super) fn statement(officer: &OfficerId, jws: &str) -> OfficerStatement {
+    OfficerStatement { officer: officer.clone(), jws: jws.trim().to_owned() }
+}
+
+pub(super) fn named_file(text: &str) -> Result<(OfficerId, PathBuf), String> {
     let (officer, path) = text.split_once('=').ok_or("expected <officer>=<file>")?;
     Ok((officer.parse().map_err(|fault: varco_core::id::IdFault| fault.to_string())?, path.into()))
 }

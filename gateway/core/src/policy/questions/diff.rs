@@ -73,9 +73,19 @@ impl Diff {
 impl Policy {
     /// Everything that changes from this bundle to another, at an instant.
     pub fn diff(&self, other: &Self, now: Timestamp) -> Diff {
+        self.diff_at(other, &BTreeSet::from([now]))
+    }
+
+    /// Everything that changes from an instant on: also what rows that begin or end later bring then.
+    pub fn diff_from(&self, other: &Self, from: Timestamp) -> Diff {
+        let turns = self.epochs.iter().chain(&other.epochs).map(|epoch| epoch.from);
+        self.diff_at(other, &turns.filter(|turn| *turn > from).chain([from]).collect())
+    }
+
+    fn diff_at(&self, other: &Self, instants: &BTreeSet<Timestamp>) -> Diff {
         let pairs: BTreeSet<Pair> = self.pairs().into_iter().chain(other.pairs()).collect();
         let mut moved: BTreeMap<Move, BTreeSet<String>> = BTreeMap::new();
-        for pair in &pairs {
+        for (pair, now) in pairs.iter().flat_map(|pair| instants.iter().map(move |now| (pair, *now))) {
             let (before, after) = (self.cells_between(pair, now), other.cells_between(pair, now));
             let keys: BTreeSet<&CellKey> = before.keys().chain(after.keys()).collect();
             for key in keys {
