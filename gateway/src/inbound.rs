@@ -5,11 +5,13 @@ use varco_core::case::Case;
 use varco_core::code::Code;
 use varco_core::consent::Consent;
 use varco_core::exchange::{
-    AgencyRecord, Answer, Authorized, AuthorizedExchange, CaseAsk, CaseEventAsk, ConsentAsk, ConsentEventAsk,
-    Incoming, Known, LoggedOutcome, Outcome, Pull, Registered, ReleaseError, SearchAsk, SignError, Stamp,
-    Trust, VerifiedRequest, VerifyError, authorize, verify,
+    AckAsk, AgencyRecord, Answer, Authorized, AuthorizedExchange, CaseAsk, CaseEventAsk, ConsentAsk,
+    ConsentEventAsk, Incoming, Known, LiftAsk, LoggedOutcome, Outcome, Pull, Registered, ReleaseError,
+    RestrictionAsk, SearchAsk, SignError, Stamp, Trust, VerifiedRequest, VerifyError, WithdrawalAsk,
+    authorize, verify,
 };
-use varco_core::id::{CaseId, ConsentId, IdFault};
+use varco_core::id::{CaseId, ConsentId, IdFault, NoticeId, RestrictionId};
+use varco_core::restriction::Restrictions;
 use varco_store::submission::{AppendError, ClaimError};
 
 use crate::app::App;
@@ -19,28 +21,40 @@ use crate::registers::{self, Unreadable};
 /// What a verified request is for. Identifiers come from the path; persons only ever come from the body.
 #[derive(Debug)]
 pub enum Call {
+    Acknowledge(NoticeId),
     CaseEvent(CaseId),
     ConsentEvent(ConsentId),
+    Lift(RestrictionId),
+    Notices,
     OpenCase,
     OpenConsent,
     Pull,
     ReadCase(CaseId),
     ReadConsent(ConsentId),
+    Restrict,
     SearchConsents,
+    SearchRestrictions,
+    Withdraw,
 }
 
 impl Call {
     /// For metrics and logs.
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::Acknowledge(_) => "acknowledge",
             Self::CaseEvent(_) => "case-event",
             Self::ConsentEvent(_) => "consent-event",
+            Self::Lift(_) => "lift",
+            Self::Notices => "notices",
             Self::OpenCase => "open-case",
             Self::OpenConsent => "open-consent",
             Self::Pull => "pull",
             Self::ReadCase(_) => "read-case",
             Self::ReadConsent(_) => "read-consent",
+            Self::Restrict => "restrict",
             Self::SearchConsents => "search-consents",
+            Self::SearchRestrictions => "search-restrictions",
+            Self::Withdraw => "withdraw",
         }
     }
 }
@@ -97,14 +111,20 @@ fn identify(app: &App, incoming: Incoming) -> Result<VerifiedRequest, VerifyErro
 
 async fn decide(app: &App, call: Call, request: VerifiedRequest) -> Outcome {
     let done = match call {
+        Call::Acknowledge(id) => acknowledge(app, id, request).await,
         Call::CaseEvent(id) => case_event(app, id, request).await,
         Call::ConsentEvent(id) => consent_event(app, id, request).await,
+        Call::Lift(id) => lift(app, id, request).await,
+        Call::Notices => notices(app, request).await,
         Call::OpenCase => open_case(app, request),
         Call::OpenConsent => open_consent(app, request).await,
         Call::Pull => pull(app, request).await,
         Call::ReadCase(id) => read_case(app, id, request).await,
         Call::ReadConsent(id) => read_consent(app, id, request).await,
+        Call::Restrict => restrict(app, request).await,
         Call::SearchConsents => search_consents(app, request).await,
+        Call::SearchRestrictions => search_restrictions(app, request).await,
+        Call::Withdraw => withdraw(app, request).await,
     };
     done.unwrap_or_else(|outcome| *outcome)
 }
@@ -116,6 +136,7 @@ async fn pull(app: &App, request: VerifiedRequest) -> Done {
     let (request, pull) = request.ask::<Pull>()?;
     let pseudonyms = app.keys.all(&pull.subject.codice_fiscale);
     let (request, consents) = known(request, registers::consents_of(app, &pseudonyms).await)?;
+    let (request, restrictions) = known(request, registers::restrictions_of(app, &pseudonyms).await)?;
     let case = match &pull.case {
         Some(id) => registers::case(app, id).await,
         None => Ok(None),
@@ -127,6 +148,7 @@ async fn pull(app: &App, request: VerifiedRequest) -> Done {
         policy: &policy,
         pseudonyms,
         consents: &consents,
+        restrictions: &restrictions,
         case: case.as_ref(),
     };
     match authorize(request, pull, &known) {
@@ -164,18 +186,17 @@ async fn fetch(app: &App, exchange: AuthorizedExchange) -> Outcome {
 
 async fn open_consent(app: &App, request: VerifiedRequest) -> Done {
     let (request, ask) = request.ask::<ConsentAsk>()?;
-    let replaced = match &ask.supersedes {
-        Some(id) => registers::consent(app, id).await,
-        None => Ok(None),
-    };
-    let (request, replaced) = known(request, replaced)?;
-    Ok(with_rules(app, |rules| rules.open_consent(request, ask, replaced)))
+    let pseudonyms = app.keys.all(&ask.subject.codice_fiscale);
+    let (request, held) = known(request, registers::consents_of(app, &pseudonyms).await)?;
+    Ok(with_rules(app, |rules| rules.open_consent(request, ask, &held)))
 }
 
 async fn consent_event(app: &App, id: ConsentId, request: VerifiedRequest) -> Done {
     let (request, ask) = request.ask::<ConsentEventAsk>()?;
     let (request, consent) = known::<Option<Consent>>(request, registers::consent(app, &id).await)?;
-    Ok(with_rules(app, |rules| rules.record_consent(request, ask, consent)))
+    let subject: Vec<_> = consent.iter().map(|consent| consent.header.subject.clone()).collect();
+    let (request, past) = known(request, registers::past_of(app, &subject).await)?;
+    Ok(with_rules(app, |rules| rules.record_consent(request, ask, consent, &past)))
 }
 
 async fn read_consent(app: &App, id: ConsentId, request: VerifiedRequest) -> Done {
@@ -206,9 +227,55 @@ async fn read_case(app: &App, id: CaseId, request: VerifiedRequest) -> Done {
     Ok(with_rules(app, |rules| rules.read_case(request, case)))
 }
 
+async fn withdraw(app: &App, request: VerifiedRequest) -> Done {
+    let (request, ask) = request.ask::<WithdrawalAsk>()?;
+    let pseudonyms = app.keys.all(&ask.subject.codice_fiscale);
+    let (request, held) = known(request, registers::consents_of(app, &pseudonyms).await)?;
+    let (request, past) = known(request, registers::past_of(app, &pseudonyms).await)?;
+    Ok(with_rules(app, |rules| rules.withdraw(request, ask, &held, &past)))
+}
+
+async fn restrict(app: &App, request: VerifiedRequest) -> Done {
+    let (request, ask) = request.ask::<RestrictionAsk>()?;
+    let pseudonyms = app.keys.all(&ask.subject.codice_fiscale);
+    let current = [app.keys.pseudonym(&ask.subject.codice_fiscale)];
+    let (request, held) = known(request, registers::restrictions_of(app, &current).await)?;
+    let (request, past) = known(request, registers::past_of(app, &pseudonyms).await)?;
+    let [subject] = current;
+    let held = held.into_iter().next().unwrap_or_else(|| Restrictions::none(subject));
+    Ok(with_rules(app, |rules| rules.restrict(request, ask, held, &past)))
+}
+
+async fn lift(app: &App, id: RestrictionId, request: VerifiedRequest) -> Done {
+    let (request, ask) = request.ask::<LiftAsk>()?;
+    let pseudonyms = app.keys.all(&ask.subject.codice_fiscale);
+    let (request, held) = known(request, registers::restrictions_of(app, &pseudonyms).await)?;
+    Ok(with_rules(app, |rules| rules.lift(request, id, ask, held)))
+}
+
+async fn search_restrictions(app: &App, request: VerifiedRequest) -> Done {
+    let (request, ask) = request.ask::<SearchAsk>()?;
+    let pseudonyms = app.keys.all(&ask.subject.codice_fiscale);
+    let (request, held) = known(request, registers::restrictions_of(app, &pseudonyms).await)?;
+    Ok(with_rules(app, |rules| rules.search_restrictions(request, &ask.subject, &held)))
+}
+
+async fn notices(app: &App, request: VerifiedRequest) -> Done {
+    let waiting = registers::notices_for(app, &request.sender().agency).await;
+    let (request, waiting) = known(request, waiting)?;
+    Ok(with_rules(app, |rules| rules.list_notices(request, &waiting)))
+}
+
+async fn acknowledge(app: &App, id: NoticeId, request: VerifiedRequest) -> Done {
+    let (request, AckAsk {}) = request.ask::<AckAsk>()?;
+    let (request, served) = known(request, registers::notice(app, &id).await)?;
+    Ok(with_rules(app, |rules| rules.acknowledge(request, served)))
+}
+
 fn with_rules(app: &App, act: impl FnOnce(&Registered<'_>) -> Outcome) -> Outcome {
     let in_force = app.in_force.load_full();
-    act(&Registered { registry: &in_force.registry, keys: &app.keys })
+    let policy = app.policy.load_full();
+    act(&Registered { registry: &in_force.registry, keys: &app.keys, policy: &policy })
 }
 
 /// What was read, or the request's end: registers that cannot be read are a failure, and it is logged.

@@ -5,10 +5,14 @@ use varco_adapters::Request;
 use varco_core::case::{self, Case};
 use varco_core::consent::{self, Consent};
 use varco_core::exchange::{self, AuthorizedExchange, Sealed, VerifiedRequest};
-use varco_core::id::{CaseId, ConsentId, FieldId, Pseudonym};
+use varco_core::id::{AgencyId, CaseId, ConsentId, FieldId, NoticeId, Pseudonym};
 use varco_core::json;
+use varco_core::log::entry::Kind;
+use varco_core::log::leaf::Leaf;
+use varco_core::notice::{self, Notice, Past, Served};
+use varco_core::restriction::{self, Restrictions};
 use varco_core::wire::{Evidence, Jtis};
-use varco_store::read::{ReadError, Stream};
+use varco_store::read::{PAGE_MAX, ReadError, Stream};
 use varco_store::submission::{Change, Claim, Guard, StreamKind, Submission};
 
 use crate::app::App;
@@ -28,6 +32,50 @@ pub async fn consents_of(app: &App, subject: &[Pseudonym]) -> Result<Vec<Consent
     streams.into_iter().map(consent_of).collect()
 }
 
+/// What a person has restricted, under each pseudonym and in their order, also where there is nothing: a decision rests on
+/// that, too.
+pub async fn restrictions_of(app: &App, subject: &[Pseudonym]) -> Result<Vec<Restrictions>, Unreadable> {
+    let streams = app.store.read().streams_of(subject, StreamKind::Restriction).await?;
+    let held = streams.into_iter().map(restrictions_in).collect::<Result<Vec<_>, _>>()?;
+    let of = |pseudonym: &Pseudonym| {
+        let found = held.iter().find(|held| held.header.subject == *pseudonym).cloned();
+        found.unwrap_or_else(|| Restrictions::none(pseudonym.clone()))
+    };
+    Ok(subject.iter().map(of).collect())
+}
+
+/// Every disclosure about a person, the oldest first: whom to tell.
+pub async fn past_of(app: &App, subject: &[Pseudonym]) -> Result<Vec<Past>, Unreadable> {
+    let (reader, mut past, mut from) = (app.store.read(), Vec::new(), 0);
+    loop {
+        let indices = reader.entries_about(subject, from).await?;
+        for index in &indices {
+            let leaves = reader.leaves(*index, index.saturating_add(1)).await?;
+            let leaf = leaves.first().and_then(|leaf| Leaf::parse(leaf).ok());
+            let damaged = || Unreadable::Damaged(format!("entry {index}"), "it is no leaf".to_owned());
+            let leaf = leaf.ok_or_else(damaged)?;
+            if leaf.kind() == Kind::Disclosure {
+                past.extend(Past::read(&leaf, &reader.slots(*index).await?));
+            }
+        }
+        match indices.last() {
+            Some(last) if indices.len() as u64 == PAGE_MAX => from = last.saturating_add(1),
+            Some(_) | None => return Ok(past),
+        }
+    }
+}
+
+/// The notices that wait for an agency: to be acknowledged by it, or by others about its data.
+pub async fn notices_for(app: &App, agency: &AgencyId) -> Result<Vec<Served>, Unreadable> {
+    let streams = app.store.read().waiting_for(agency, StreamKind::Notice).await?;
+    streams.into_iter().map(notice_in).collect()
+}
+
+pub async fn notice(app: &App, id: &NoticeId) -> Result<Option<Served>, Unreadable> {
+    let stream = app.store.read().stream(id.as_str()).await?;
+    stream.filter(|stream| stream.kind == StreamKind::Notice).map(notice_in).transpose()
+}
+
 pub async fn consent(app: &App, id: &ConsentId) -> Result<Option<Consent>, Unreadable> {
     let stream = app.store.read().stream(id.as_str()).await?;
     stream.filter(|stream| stream.kind == StreamKind::Consent).map(consent_of).transpose()
@@ -41,6 +89,16 @@ pub async fn case(app: &App, id: &CaseId) -> Result<Option<Case>, Unreadable> {
 fn consent_of(stream: Stream) -> Result<Consent, Unreadable> {
     let (header, events) = documents::<consent::Header, consent::Event>(&stream)?;
     Consent::replay(header, events).map_err(|fault| Unreadable::Damaged(stream.id, fault.to_string()))
+}
+
+fn restrictions_in(stream: Stream) -> Result<Restrictions, Unreadable> {
+    let (header, events) = documents::<restriction::Header, restriction::Event>(&stream)?;
+    Restrictions::replay(header, events).map_err(|fault| Unreadable::Damaged(stream.id, fault.to_string()))
+}
+
+fn notice_in(stream: Stream) -> Result<Served, Unreadable> {
+    let (notice, events) = documents::<Notice, notice::Event>(&stream)?;
+    Served::replay(notice, &events).map_err(|fault| Unreadable::Damaged(stream.id, fault.to_string()))
 }
 
 fn case_of(stream: Stream) -> Result<Case, Unreadable> {
@@ -105,10 +163,13 @@ fn change(change: exchange::StreamChange) -> Change {
         kind: match change.kind {
             exchange::StreamKind::Case => StreamKind::Case,
             exchange::StreamKind::Consent => StreamKind::Consent,
+            exchange::StreamKind::Notice => StreamKind::Notice,
+            exchange::StreamKind::Restriction => StreamKind::Restriction,
         },
         expected: change.expected,
         header: change.header,
         event: change.event,
         subjects: change.subjects,
+        waits_for: change.waits_for,
     }
 }

@@ -66,9 +66,11 @@ codes! {
     Internal "internal" 500 "an unexpected fault" "report the instance to the operator of the gateway";
     LimitExceeded "limit.exceeded" 429 "too many requests" "wait as long as Retry-After says";
     LogUnavailable "log.unavailable" 503 "the access log cannot be written, so nothing is disclosed" "try again after the time in Retry-After";
+    NoticeUnknown "notice.unknown" 404 "there is no such notice among those your agency must acknowledge" "list the notices that are waiting";
     PolicyInvalid "policy.invalid" 422 "the policy bundle does not compile or is not approved" "the detail lists every fault";
     RegistryInvalid "registry.invalid" 422 "the registry version is not valid or not approved" "the detail lists every fault";
     RequestInvalid "request.invalid" 422 "the request is well formed but says something impossible" "correct the members the detail names";
+    RestrictionUnknown "restriction.unknown" 404 "there is no such restriction among those your agency recorded" "only the agency that recorded it for the person lifts it";
     ServerBusy "server.busy" 503 "the gateway has as much work as it can bound" "try again after the time in Retry-After";
     SubjectWrongWorld "subject.wrong-world" 422 "the person does not belong in this deployment" "a test deployment takes synthetic people only, a production deployment none of them";
     WireAudience "wire.audience" 400 "a token is for another audience" "set aud to the audience in the OpenAPI document";

@@ -11,6 +11,15 @@ use crate::hash::Sha256;
 use crate::id::{AgencyId, ConsentId, FieldId, OfficeId, OperatorId, Pseudonym, PurposeId, RecordTypeId};
 use crate::time::Timestamp;
 
+mod fact;
+mod speaker;
+mod state;
+
+pub use fact::{Asked, ConsentFact, Restriction, RestrictionEffect};
+use speaker::Standing;
+pub use speaker::{Capacity, Mandate, Representation, SubjectClass};
+pub use state::State;
+
 /// A person's choices fit in this many scope items; a longer list is a mistake or an attack.
 pub const MOST_ITEMS: usize = 64;
 /// Given, renewed a few times, withdrawn in parts: a record with more events than this is broken.
@@ -26,23 +35,17 @@ pub struct Header {
     /// When the class ends by itself: the eighteenth birthday, the end of a decree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_until: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Representation::is_ordinary")]
+    pub representation: Representation,
+    /// Items that two people must open. Computed by the gateway when the record is made ([`Header::joint_items`]).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joint: Vec<String>,
     pub agreement: Document,
     pub notice: Notice,
     pub scope: Vec<ScopeItem>,
     /// The record this one replaces, in the same transaction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supersedes: Option<ConsentId>,
-}
-
-/// Who the subject is before the law, as far as it decides who may speak for them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SubjectClass {
-    Adult,
-    /// Has an amministratore di sostegno (c.c. 404): capable of everything the decree does not name.
-    AdsBeneficiary,
-    Interdicted,
-    Minor,
 }
 
 /// An immutable text by identifier, version and hash.
@@ -101,75 +104,6 @@ pub enum UseMode {
     View,
 }
 
-/// The states of a scope item, with their DPV 2.3 terms. Only `Given` and `Renewed` allow anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    Deferred,
-    Expired,
-    Given,
-    Invalidated,
-    Refused,
-    Renewed,
-    Requested,
-    Revoked,
-    Superseded,
-    /// No event speaks of the item: nothing was ever asked or given.
-    Unknown,
-    Withdrawn,
-}
-
-impl State {
-    pub const ALL: [Self; 11] = [
-        Self::Deferred,
-        Self::Expired,
-        Self::Given,
-        Self::Invalidated,
-        Self::Refused,
-        Self::Renewed,
-        Self::Requested,
-        Self::Revoked,
-        Self::Superseded,
-        Self::Unknown,
-        Self::Withdrawn,
-    ];
-
-    pub const fn is_valid(self) -> bool {
-        matches!(self, Self::Given | Self::Renewed)
-    }
-
-    /// The DPV 2.3 term; `Superseded` has none there and is written with `dct:isReplacedBy`.
-    pub const fn dpv(self) -> &'static str {
-        match self {
-            Self::Deferred => "dpv:ConsentRequestDeferred",
-            Self::Expired => "dpv:ConsentExpired",
-            Self::Given => "dpv:ConsentGiven",
-            Self::Invalidated => "dpv:ConsentInvalidated",
-            Self::Refused => "dpv:ConsentRefused",
-            Self::Renewed => "dpv:RenewedConsentGiven",
-            Self::Requested => "dpv:ConsentRequested",
-            Self::Revoked => "dpv:ConsentRevoked",
-            Self::Superseded => "dct:isReplacedBy",
-            Self::Unknown => "dpv:ConsentUnknown",
-            Self::Withdrawn => "dpv:ConsentWithdrawn",
-        }
-    }
-
-    /// Whether an item in this state may go to `next` by a recorded event. Expiry is computed, never recorded, and
-    /// the terminal states lead nowhere but to `Invalidated`: a new choice is a new record.
-    pub const fn leads_to(self, next: Self) -> bool {
-        match next {
-            Self::Requested => matches!(self, Self::Unknown),
-            Self::Deferred => matches!(self, Self::Requested),
-            Self::Given => matches!(self, Self::Unknown | Self::Requested | Self::Deferred),
-            Self::Refused => matches!(self, Self::Unknown | Self::Requested | Self::Deferred),
-            Self::Renewed | Self::Withdrawn | Self::Revoked | Self::Superseded => self.is_valid(),
-            Self::Invalidated => !matches!(self, Self::Invalidated | Self::Unknown),
-            Self::Expired | Self::Unknown => false,
-        }
-    }
-}
-
 /// One thing that happened to a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -185,6 +119,9 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     pub capacity: Capacity,
+    /// Who spoke, when it was not the subject: so that two parents are told apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Pseudonym>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mandate: Option<Mandate>,
     pub method: Method,
@@ -193,36 +130,6 @@ pub struct Event {
     pub evidence: Vec<Evidence>,
     /// SHA-256 of the signed request that brought the event.
     pub request: Sha256,
-}
-
-/// In which capacity somebody spoke.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Capacity {
-    /// Administrator and beneficiary together.
-    AdsAssistance,
-    AdsRepresentation,
-    Authority,
-    Controller,
-    Curator,
-    Parent,
-    ParentsBoth,
-    /// The subject.
-    #[serde(rename = "self")]
-    Subject,
-    Tutor,
-}
-
-/// What entitles a representative: the dispositive part of a decree only, never its grounds, which are health data.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Mandate {
-    pub court: String,
-    pub reference: String,
-    pub from: Timestamp,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<Timestamp>,
-    pub sha256: Sha256,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -266,6 +173,8 @@ pub struct Consent {
 pub enum ConsentFault {
     #[error("capacity `{0:?}` cannot speak for a subject of class `{1:?}`")]
     CapacityMismatch(Capacity, SubjectClass),
+    #[error("a minor's record says when the person comes of age")]
+    ClassEndMissing,
     #[error("item `{0}` is listed twice")]
     ItemTwice(String),
     #[error("item `{0}` is not in the record")]
@@ -276,10 +185,12 @@ pub enum ConsentFault {
     ScopeSize,
     #[error("item `{0}` names no recipient or ends before it begins")]
     ScopeInvalid(String),
-    #[error("an event takes effect before it was recorded")]
-    Retroactive,
+    #[error("an event takes effect when it is recorded; only an invalidation may reach back")]
+    NotAtOnce,
     #[error("a renewal says until when")]
     RenewalWithoutEnd,
+    #[error("a parent's event says which parent spoke")]
+    SpeakerMissing,
     #[error("the record has {MOST_EVENTS} events, the most it may have")]
     TooManyEvents,
     #[error("item `{item}` is `{from:?}` and cannot become `{to:?}`")]
@@ -292,70 +203,18 @@ impl ConsentFault {
     pub const fn code(&self) -> Code {
         match self {
             Self::CapacityMismatch(..)
+            | Self::ClassEndMissing
             | Self::ItemTwice(_)
             | Self::ItemUnknown(_)
             | Self::MandateMissing
             | Self::RenewalWithoutEnd
             | Self::ScopeSize
             | Self::ScopeInvalid(_)
-            | Self::Retroactive => Code::RequestInvalid,
+            | Self::NotAtOnce
+            | Self::SpeakerMissing => Code::RequestInvalid,
             Self::TooManyEvents | Self::Transition { .. } | Self::OutOfOrder => Code::ConsentConflict,
         }
     }
-}
-
-/// What a decision may rest on: an item that is valid now, for this subject, purpose, record type and recipient.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConsentFact {
-    pub consent: ConsentId,
-    /// The record's epoch when it was read. The log's writer refuses the disclosure if it has moved since.
-    pub epoch: u64,
-    pub item: String,
-    /// Fields named one by one; absent means the record type as a whole.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fields: Option<Vec<FieldId>>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub excluded: Vec<FieldId>,
-}
-
-impl ConsentFact {
-    /// Whether the person agreed to this field, at least as part of the record type.
-    pub fn covers(&self, field: &FieldId) -> bool {
-        !self.excluded.contains(field) && self.fields.as_ref().is_none_or(|fields| fields.contains(field))
-    }
-
-    /// Whether the person named this very field.
-    pub fn names(&self, field: &FieldId) -> bool {
-        !self.excluded.contains(field) && self.fields.as_ref().is_some_and(|fields| fields.contains(field))
-    }
-}
-
-/// A narrowing the person asked for (opposition, concealment, restriction): never a reason to show more.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Restriction {
-    /// Absent: every field of the record type.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fields: Option<Vec<FieldId>>,
-    pub effect: RestrictionEffect,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RestrictionEffect {
-    /// As if the source held nothing; the answer gives no reason.
-    Conceal,
-    Withhold,
-}
-
-/// What is asked of the consents of a subject.
-#[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
-    pub purpose: &'a PurposeId,
-    pub record_type: &'a RecordTypeId,
-    pub consumer: &'a AgencyId,
-    pub office: Option<&'a OfficeId>,
 }
 
 impl Consent {
@@ -391,8 +250,9 @@ impl Consent {
         if event.state == State::Renewed && event.until.is_none() {
             return Err(ConsentFault::RenewalWithoutEnd);
         }
-        if event.effective_at < event.at && event.state != State::Invalidated {
-            return Err(ConsentFault::Retroactive);
+        let reaches_back = event.state == State::Invalidated && event.effective_at < event.at;
+        if event.effective_at != event.at && !reaches_back {
+            return Err(ConsentFault::NotAtOnce);
         }
         self.header.check_capacity(&event)?;
         for item in self.concerned(&event)? {
@@ -405,17 +265,21 @@ impl Consent {
         Ok(self)
     }
 
-    /// The state of one item at an instant: the last event that had taken effect, cut short by every end date.
+    /// The state of one item at an instant: what those entitled had said by then, cut short by every end date.
     pub fn state(&self, item: &str, at: Timestamp) -> State {
         let Some(scope) = self.header.scope.iter().find(|scope| scope.item == item) else {
             return State::Unknown;
         };
-        let last = self.events.iter().rev().find(|event| event.concerns(item) && event.effective_at <= at);
-        let Some(last) = last else { return State::Unknown };
-        if last.state.is_valid() && (at < scope.valid_from || self.header.ended(scope, last, at)) {
+        let said = self.events.iter().filter(|event| event.concerns(item) && event.effective_at <= at);
+        let standing = said
+            .fold(Standing { state: State::Unknown, rests_on: Vec::new() }, |standing, event| {
+                standing.then(&self.header, item, event)
+            });
+        let ended = || standing.rests_on.iter().any(|event| self.header.ended(scope, event, at));
+        if standing.state.is_valid() && (at < scope.valid_from || ended()) {
             return State::Expired;
         }
-        last.state
+        standing.state
     }
 
     /// The items of this record that allow what is asked, now.
@@ -429,6 +293,22 @@ impl Consent {
             excluded: scope.excluded.clone(),
         };
         self.header.scope.iter().filter(allows).map(fact).collect()
+    }
+
+    /// The items of this record that `newer` holds as well and opens now, towards at least the same recipients: they give
+    /// way, so that a choice is open in one record only. `None` when there are none.
+    pub fn replaced_by(&self, newer: &Self, now: Timestamp) -> Option<Vec<String>> {
+        let covers = |old: &ScopeItem, new: &ScopeItem| {
+            old.purpose == new.purpose
+                && old.record_type == new.record_type
+                && old.recipients.iter().all(|recipient| new.recipients.contains(recipient))
+                && newer.state(&new.item, now).is_valid()
+        };
+        let gives_way = |old: &&ScopeItem| {
+            self.state(&old.item, now).is_valid() && newer.header.scope.iter().any(|new| covers(old, new))
+        };
+        let items: Vec<_> = self.header.scope.iter().filter(gives_way).map(|old| old.item.clone()).collect();
+        (!items.is_empty()).then_some(items)
     }
 
     /// Whether the agency may know that the record exists: it collected one of its events, or is a recipient.
@@ -469,13 +349,12 @@ impl Consent {
     }
 }
 
-impl State {
-    const fn closes(self) -> bool {
-        matches!(self, Self::Invalidated | Self::Revoked | Self::Superseded | Self::Withdrawn)
-    }
-}
-
 impl Event {
+    /// The same word ending something else: another record, or these items only.
+    pub fn ending(&self, state: State, items: Vec<String>) -> Self {
+        Self { state, items, until: None, ..self.clone() }
+    }
+
     fn concerns(&self, item: &str) -> bool {
         self.items.is_empty() || self.items.iter().any(|other| other == item)
     }
@@ -497,6 +376,9 @@ impl Header {
         if self.scope.is_empty() || self.scope.len() > MOST_ITEMS {
             return Err(ConsentFault::ScopeSize);
         }
+        if self.class == SubjectClass::Minor && self.class_until.is_none() {
+            return Err(ConsentFault::ClassEndMissing);
+        }
         for (i, scope) in self.scope.iter().enumerate() {
             if self.scope.iter().take(i).any(|other| other.item == scope.item) {
                 return Err(ConsentFault::ItemTwice(scope.item.clone()));
@@ -508,25 +390,6 @@ impl Header {
         Ok(())
     }
 
-    /// Narrowing is open to anybody entitled in any way; widening needs the capacity that the class demands.
-    fn check_capacity(&self, event: &Event) -> Result<(), ConsentFault> {
-        let capacity = event.capacity;
-        if capacity.needs_mandate() && !event.mandate.as_ref().is_some_and(|mandate| mandate.covers(event.at))
-        {
-            return Err(ConsentFault::MandateMissing);
-        }
-        let fits = match event.state {
-            State::Given | State::Renewed => self.class.is_represented_by(capacity),
-            State::Deferred | State::Refused | State::Withdrawn => capacity.is_of_the_person(),
-            State::Requested | State::Revoked | State::Superseded => {
-                capacity == Capacity::Controller || capacity.is_of_the_person()
-            }
-            State::Invalidated => matches!(capacity, Capacity::Authority | Capacity::Controller),
-            State::Expired | State::Unknown => false,
-        };
-        if fits { Ok(()) } else { Err(ConsentFault::CapacityMismatch(capacity, self.class)) }
-    }
-
     fn ended(&self, scope: &ScopeItem, last: &Event, at: Timestamp) -> bool {
         let mandate_ended = || last.mandate.as_ref().is_some_and(|mandate| !mandate.covers(at));
         let class_ended =
@@ -536,41 +399,6 @@ impl Header {
             || last.until.is_some_and(|until| until <= at)
             || mandate_ended()
             || class_ended()
-    }
-}
-
-impl Capacity {
-    const fn needs_mandate(self) -> bool {
-        matches!(self, Self::AdsAssistance | Self::AdsRepresentation | Self::Curator | Self::Tutor)
-    }
-
-    const fn is_of_the_person(self) -> bool {
-        !matches!(self, Self::Authority | Self::Controller)
-    }
-}
-
-impl SubjectClass {
-    const fn is_represented_by(self, capacity: Capacity) -> bool {
-        match self {
-            Self::Adult => matches!(capacity, Capacity::Subject),
-            Self::AdsBeneficiary => {
-                matches!(
-                    capacity,
-                    Capacity::Subject
-                        | Capacity::AdsAssistance
-                        | Capacity::AdsRepresentation
-                        | Capacity::Curator
-                )
-            }
-            Self::Interdicted => matches!(capacity, Capacity::Tutor),
-            Self::Minor => matches!(capacity, Capacity::Parent | Capacity::ParentsBoth | Capacity::Tutor),
-        }
-    }
-}
-
-impl Mandate {
-    fn covers(&self, at: Timestamp) -> bool {
-        self.from <= at && self.until.is_none_or(|until| at < until)
     }
 }
 

@@ -55,7 +55,8 @@ pub use authorize::{Authorized, AuthorizedExchange, Known, authorize};
 pub use outcome::{Guarded, LoggedOutcome, Outcome, Pending, ReleaseError, Sealed};
 pub use record::AgencyRecord;
 pub use registered::{
-    CaseAsk, CaseEventAsk, ConsentAsk, ConsentEventAsk, Registered, StreamChange, StreamKind,
+    AckAsk, CaseAsk, CaseEventAsk, ConsentAsk, ConsentEventAsk, LiftAsk, Registered, RestrictionAsk,
+    StreamChange, StreamKind, WithdrawalAsk, WithdrawnItem,
 };
 pub use replay::{Replayed, replay};
 pub use verify::{Incoming, Sender, Trust, VerifiedRequest, VerifyError, verify};

@@ -124,6 +124,14 @@ text_id! {
     ConsentId, uuid, "a consent: a lower-case UUID"
 }
 text_id! {
+    /// A notice to a past recipient.
+    NoticeId, uuid, "a notice: a lower-case UUID"
+}
+text_id! {
+    /// A restriction that a person imposed: named by the exchange that recorded it.
+    RestrictionId, uuid, "a restriction: a lower-case UUID"
+}
+text_id! {
     /// A token's `jti`: 1 to 128 printable ASCII characters.
     TokenId, |t| (1..=128).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_graphic()),
     "a token identifier of 1 to 128 printable ASCII characters"
@@ -189,6 +197,28 @@ impl TokenId {
     }
 }
 
+/// A restriction is named by the exchange that recorded it.
+impl From<&ExchangeId> for RestrictionId {
+    fn from(exchange: &ExchangeId) -> Self {
+        Self(exchange.0.clone())
+    }
+}
+
+impl NoticeId {
+    /// A version 8 UUID (RFC 9562 section 5.8) of what makes the notice one: the same act gives it once.
+    pub fn of(exchange: &ExchangeId, parts: &[&str]) -> Self {
+        let mut hashed: Vec<&[u8]> = vec![b"varco/notice/v1", b"\0", exchange.as_str().as_bytes()];
+        for part in parts {
+            hashed.push(b"\0");
+            hashed.push(part.as_bytes());
+        }
+        let digest = crate::hash::Sha256::of_parts(&hashed);
+        let value =
+            digest.as_bytes().iter().take(16).fold(0_u128, |sum, byte| (sum << 8) | u128::from(*byte));
+        Self(uuid_text((value & !(0xf000 << 64) & !(0b11 << 62)) | (0x8000 << 64) | (0b10 << 62)).into())
+    }
+}
+
 /// RFC 9562 section 5.7: 48 bits of milliseconds, version, 12 random bits, variant, 62 random bits.
 fn uuid_v7(now: Timestamp, random: IdEntropy) -> String {
     let millis = u128::from(now.millis().unsigned_abs()) & 0xffff_ffff_ffff;
@@ -196,6 +226,10 @@ fn uuid_v7(now: Timestamp, random: IdEntropy) -> String {
     let high = (random >> 64) & 0x0fff;
     let low = random & 0x3fff_ffff_ffff_ffff;
     let value = (millis << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low;
+    uuid_text(value)
+}
+
+fn uuid_text(value: u128) -> String {
     format!(
         "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
         value >> 96,

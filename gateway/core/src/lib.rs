@@ -2,7 +2,8 @@
 //!
 //! Nothing here reads a clock, a file, the network, the environment or randomness; time and random bytes are
 //! arguments. Imports only go down, in this order (a tidy test holds us to it):
-//! `time`, `hash`, `id`, `code` < `json`, `subject`, `registry` < `view`, `wire`, `consent`, `case` < `policy`, `log` < `exchange`.
+//! `time`, `hash`, `id`, `code` < `json`, `subject`, `registry` < `view`, `wire`, `consent`, `case` < `restriction`, `policy`, `log` <
+//! `notice` < `exchange`.
 
 pub mod case;
 pub mod code;
@@ -12,8 +13,10 @@ pub mod hash;
 pub mod id;
 pub mod json;
 pub mod log;
+pub mod notice;
 pub mod policy;
 pub mod registry;
+pub mod restriction;
 pub mod subject;
 pub mod time;
 pub mod view;

@@ -37,6 +37,10 @@ pub fn routes(app: Arc<App>) -> Router {
             post(async |app: Shared, sent: Received| sent.carry(app, Ok(Call::SearchConsents)).await),
         )
         .route(
+            "/consents/withdrawals",
+            post(async |app: Shared, sent: Received| sent.carry(app, Ok(Call::Withdraw)).await),
+        )
+        .route(
             "/consents/{id}",
             get(async |app: Shared, id: Named, sent: Received| {
                 sent.carry(app, id.parse().map(Call::ReadConsent)).await
@@ -59,6 +63,27 @@ pub fn routes(app: Arc<App>) -> Router {
             "/cases/{id}/events",
             post(async |app: Shared, id: Named, sent: Received| {
                 sent.carry(app, id.parse().map(Call::CaseEvent)).await
+            }),
+        )
+        .route(
+            "/restrictions",
+            post(async |app: Shared, sent: Received| sent.carry(app, Ok(Call::Restrict)).await),
+        )
+        .route(
+            "/restrictions/search",
+            post(async |app: Shared, sent: Received| sent.carry(app, Ok(Call::SearchRestrictions)).await),
+        )
+        .route(
+            "/restrictions/{id}/events",
+            post(async |app: Shared, id: Named, sent: Received| {
+                sent.carry(app, id.parse().map(Call::Lift)).await
+            }),
+        )
+        .route("/notices", get(async |app: Shared, sent: Received| sent.carry(app, Ok(Call::Notices)).await))
+        .route(
+            "/notices/{id}/ack",
+            post(async |app: Shared, id: Named, sent: Received| {
+                sent.carry(app, id.parse().map(Call::Acknowledge)).await
             }),
         )
         .route("/exchanges/{id}/receipt", get(receipt::receipt))

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use varco_core::hash::Sha256;
-use varco_core::id::{ExchangeId, Pseudonym};
+use varco_core::id::{AgencyId, ExchangeId, Pseudonym};
 use varco_core::log::entry::{Draft, Erases, Kind, Slots};
 use varco_core::log::leaf::Leaf;
 use varco_core::time::Timestamp;
@@ -76,6 +76,8 @@ pub struct Plan<'a> {
     pub events: Vec<Event<'a>>,
     /// Stream and the person it is found by.
     pub found_by: BTreeSet<(&'a Pseudonym, &'a str)>,
+    /// Streams and the agencies they wait for from now on.
+    pub waits: BTreeMap<&'a str, &'a [AgencyId]>,
     pub artifacts: BTreeMap<Sha256, &'a Artifact>,
     pub closes: BTreeSet<&'a ExchangeId>,
     pub erases: Vec<&'a Erases>,
@@ -94,6 +96,7 @@ impl<'a> Plan<'a> {
             streams: BTreeMap::new(),
             events: Vec::new(),
             found_by: BTreeSet::new(),
+            waits: BTreeMap::new(),
             artifacts: BTreeMap::new(),
             closes: BTreeSet::new(),
             erases: Vec::new(),
@@ -190,6 +193,7 @@ impl<'a> Plan<'a> {
             changed.header = change.header.as_deref().or(changed.header);
             self.events.push(Event { stream: id, seq: head.epoch, text: &change.event });
             self.found_by.extend(change.subjects.iter().map(|subject| (subject, id)));
+            self.waits.extend(change.waits_for.iter().map(|agencies| (id, agencies.as_slice())));
         }
     }
 }

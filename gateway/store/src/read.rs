@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sqlx::AssertSqlSafe;
 use varco_core::hash::Sha256;
-use varco_core::id::{ExchangeId, Pseudonym};
+use varco_core::id::{AgencyId, ExchangeId, Pseudonym};
 use varco_core::log::entry::{Kind, Slot, SlotName, Slots};
 use varco_core::log::leaf::{Leaf, LeafFault};
 use varco_core::log::proof::{Proof, Receipt};
@@ -129,6 +129,19 @@ impl Reader {
                 query = query.bind(subject.as_str().to_owned());
             }
             query.bind(kind.text().to_owned()).fetch_all(pool).await?
+        });
+        streams(rows)
+    }
+
+    /// The documents of a kind that wait for an agency, the oldest identifiers first, at most [`PAGE_MAX`]. Whoever
+    /// wants the rest acts on these.
+    pub async fn waiting_for(&self, agency: &AgencyId, kind: StreamKind) -> Result<Vec<Stream>, ReadError> {
+        const WAITING: &str = "SELECT s.id, s.kind, s.epoch, s.header, e.event FROM stream s \
+             JOIN stream_event e ON e.stream = s.id WHERE s.kind = $1 AND s.id IN \
+             (SELECT stream FROM stream_waits WHERE agency = $2 ORDER BY stream LIMIT $3) ORDER BY s.id, e.seq";
+        let (kind, agency) = (kind.text().to_owned(), agency.to_string());
+        let rows: Vec<StreamRow> = on!(&*self.pools, pool => {
+            sqlx::query_as(WAITING).bind(kind).bind(agency).bind(int(PAGE_MAX)).fetch_all(pool).await?
         });
         streams(rows)
     }

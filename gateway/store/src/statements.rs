@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use varco_core::hash::Sha256;
-use varco_core::id::ExchangeId;
+use varco_core::id::{AgencyId, ExchangeId};
 use varco_core::log::entry::{Erases, Slot, SlotName};
 use varco_core::log::tree::Frontier;
 use varco_core::time::Timestamp;
@@ -327,7 +327,24 @@ async fn write_streams(link: &mut Link, plan: &Plan<'_>) -> Result<(), sqlx::Err
         .found_by
         .iter()
         .map(|(subject, id)| [Cell::Text(subject.as_str().to_owned()), Cell::Text((*id).to_owned())]);
-    insert(link, &SUBJECTS, rows.collect()).await
+    insert(link, &SUBJECTS, rows.collect()).await?;
+    write_waits(link, plan).await
+}
+
+/// What waits for whom, after the batch.
+async fn write_waits(link: &mut Link, plan: &Plan<'_>) -> Result<(), sqlx::Error> {
+    const WAITS: Insert =
+        Insert { head: "INSERT INTO stream_waits (agency, stream)", tail: "ON CONFLICT DO NOTHING" };
+    if plan.waits.is_empty() {
+        return Ok(());
+    }
+    let mut script = Script::default();
+    let streams: Vec<Cell> = plan.waits.keys().map(|id| Cell::Text((*id).to_owned())).collect();
+    script.among("DELETE FROM stream_waits WHERE stream", &streams, "");
+    execute(link, script).await?;
+    let row = |id: &str, agency: &AgencyId| [Cell::Text(agency.to_string()), Cell::Text(id.to_owned())];
+    let rows = plan.waits.iter().flat_map(|(id, agencies)| agencies.iter().map(|agency| row(id, agency)));
+    insert(link, &WAITS, rows.collect()).await
 }
 
 /// Deletes the bodies an order names, in the transaction of its own entry.

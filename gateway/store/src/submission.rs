@@ -4,7 +4,7 @@
 
 use varco_core::code::Code;
 use varco_core::hash::Sha256;
-use varco_core::id::{ExchangeId, Pseudonym, TokenId};
+use varco_core::id::{AgencyId, ExchangeId, Pseudonym, TokenId};
 use varco_core::log::entry::Draft;
 use varco_core::log::proof::Receipt;
 use varco_core::time::Timestamp;
@@ -48,8 +48,9 @@ pub struct Submission {
 impl Submission {
     /// A household, and everybody named in a case, fit several times.
     pub const SUBJECTS_MAX: usize = 64;
-    /// A consent supersedes another, or closes with its case; four times that.
-    pub const CHANGES_MAX: usize = 8;
+    /// A withdrawal closes the records of a life, some dozens, and tells every agency for every purpose and record type
+    /// they received under: ten agencies, two purposes, four types, and as much again.
+    pub const CHANGES_MAX: usize = 192;
     /// An exchange rests on a case and a few consents.
     pub const EPOCHS_MAX: usize = 64;
     /// One change: a header with 64 scope items of 1 KiB, and as much again.
@@ -83,15 +84,21 @@ pub struct Guard {
 pub enum StreamKind {
     Case,
     Consent,
+    /// Something an agency is told and must acknowledge.
+    Notice,
+    /// What a person asked not to be shown.
+    Restriction,
 }
 
 impl StreamKind {
-    pub const ALL: [Self; 2] = [Self::Case, Self::Consent];
+    pub const ALL: [Self; 4] = [Self::Case, Self::Consent, Self::Notice, Self::Restriction];
 
     pub const fn text(self) -> &'static str {
         match self {
             Self::Case => "case",
             Self::Consent => "consent",
+            Self::Notice => "notice",
+            Self::Restriction => "restriction",
         }
     }
 
@@ -114,6 +121,8 @@ pub struct Change {
     pub event: String,
     /// People to be found by this stream from now on.
     pub subjects: Vec<Pseudonym>,
+    /// The agencies this stream waits for from now on, in place of those before; `None` leaves them as they are.
+    pub waits_for: Option<Vec<AgencyId>>,
 }
 
 /// Bytes kept for ever under their SHA-256.
@@ -223,7 +232,9 @@ impl AppendError {
     pub const fn code(&self) -> Code {
         match self {
             Self::Conflict(StreamKind::Case) => Code::CaseConflict,
-            Self::Conflict(StreamKind::Consent) => Code::ConsentConflict,
+            Self::Conflict(StreamKind::Consent | StreamKind::Notice | StreamKind::Restriction) => {
+                Code::ConsentConflict
+            }
             Self::ClaimGone | Self::Unavailable(_) => Code::LogUnavailable,
             Self::Duplicate | Self::Invalid(_) => Code::Internal,
         }

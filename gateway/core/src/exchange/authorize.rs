@@ -1,7 +1,7 @@
 //! From a verified request to what may be released, field by field: one pure function of the request, what is known
 //! of the person, and the compiled policy.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -9,12 +9,13 @@ use serde_json::{Map, Value, json};
 use crate::case::{self, Case};
 use crate::code::Code;
 use crate::consent::{Asked, Consent};
-use crate::id::{AgencyId, FieldId, Pseudonym};
+use crate::id::{AgencyId, ConsentId, FieldId, Pseudonym};
 use crate::json;
 use crate::policy::record::RecordType;
 use crate::policy::reduce::{self, FieldOutcome, Findings};
-use crate::policy::{Facts, Party, Plan, Policy, Question};
+use crate::policy::{Facts, Party, Plan, Policy, Question, Ruling};
 use crate::registry::{Deployment, Registry};
+use crate::restriction::{self, Restrictions};
 use crate::subject::{CodiceFiscale, SubjectKeys};
 use crate::time::Timestamp;
 use crate::view::pseudonym::PairKey;
@@ -34,6 +35,8 @@ pub struct Known<'a> {
     /// The subject's pseudonyms in every epoch, the current one first.
     pub pseudonyms: Vec<Pseudonym>,
     pub consents: &'a [Consent],
+    /// The person's restrictions under each of the pseudonyms, also where there are none.
+    pub restrictions: &'a [Restrictions],
     /// The case the request names, if it exists.
     pub case: Option<&'a Case>,
 }
@@ -100,7 +103,7 @@ pub fn authorize(request: VerifiedRequest, pull: Pull, known: &Known<'_>) -> Aut
             deny_fields(account, outcomes)
         }
         Ok(plan) => {
-            let epochs = epochs(&plan, &facts);
+            let epochs = epochs(&plan, &facts, known.restrictions);
             let household = known.case.map(|case| case.subjects().clone()).unwrap_or_default();
             Authorized::Permit(Box::new(AuthorizedExchange { account, pull, plan, epochs, household }))
         }
@@ -115,13 +118,18 @@ fn facts(request: &VerifiedRequest, pull: &Pull, known: &Known<'_>, provider: Pa
         consumer: &sender.agency,
         office: sender.office.as_ref(),
     };
+    let narrows = restriction::Asked {
+        purpose: &pull.purpose,
+        record_type: &pull.record_type,
+        consumer: &sender.agency,
+    };
     let asks = case::Operator { agency: sender.agency.clone(), operator: sender.operator.clone() };
     Facts {
         provider,
         consumer: Party { agency: sender.agency.clone(), kind: sender.kind, office: sender.office.clone() },
         case: known.case.and_then(|case| case.fact(&known.pseudonyms, &asks, request.at)),
         consents: known.consents.iter().flat_map(|consent| consent.facts(&asked, request.at)).collect(),
-        restrictions: Vec::new(),
+        restrictions: known.restrictions.iter().flat_map(|held| held.facts(&narrows, request.at)).collect(),
         acts: Vec::new(),
     }
 }
@@ -151,11 +159,30 @@ fn nothing_left(account: Account, fields: Vec<Value>) -> Outcome {
     Outcome { account, end: End::Deny(Refused { code: Code::ExchangeDenied, detail, fields }) }
 }
 
-/// What the decision rests on: the consents it uses and the case it was asked under. If any of them has another epoch
+/// What the decision rests on: the consents it uses, the case it was asked under, and that the person has restricted
+/// nothing more. If any of them has another epoch
 /// when the log commits, the decision is void.
-fn epochs(plan: &Plan, facts: &Facts) -> Vec<(String, u64)> {
+fn epochs(plan: &Plan, facts: &Facts, restrictions: &[Restrictions]) -> Vec<(String, u64)> {
     let consents = plan.consents().iter().map(|(id, epoch)| (id.to_string(), *epoch));
-    consents.chain(facts.case.iter().map(|case| (case.case.to_string(), case.epoch))).collect()
+    let case = facts.case.iter().map(|case| (case.case.to_string(), case.epoch));
+    consents.chain(case).chain(restrictions.iter().map(|held| (held.stream(), held.epoch()))).collect()
+}
+
+/// Which of the fields that left rest on which consent: whom to tell when it ends.
+fn rests_on(plan: &Plan, views: &Map<String, Value>) -> BTreeMap<ConsentId, Vec<FieldId>> {
+    let mut found: BTreeMap<ConsentId, Vec<FieldId>> = BTreeMap::new();
+    for planned in &plan.fields {
+        let Ruling::Show { consent: Some(consent), .. } = planned.ruling else { continue };
+        let (Some(field), Some((id, _))) =
+            (plan.record_type.field(planned.field), plan.consents().get(consent))
+        else {
+            continue;
+        };
+        if views.contains_key(field.id.as_str()) {
+            found.entry(id.clone()).or_default().push(field.id.clone());
+        }
+    }
+    found
 }
 
 /// A field's outcome as answer and log say it.
@@ -238,6 +265,7 @@ impl AuthorizedExchange {
         if views.is_empty() {
             return nothing_left(account, fields);
         }
+        account.decision.insert("rests_on".into(), json!(rests_on(&plan, &views)));
         let record = json::canonical(&Value::Object(reduced.into_record()));
         Outcome { account, end: End::Disclose(Disclosed { record, fields, views, epochs }) }
     }

@@ -24,6 +24,7 @@ fn change(n: u32, stream: &str, expected: u64) -> Submission {
         header: None,
         event: "{}".to_owned(),
         subjects: Vec::new(),
+        waits_for: None,
     };
     Submission { changes: vec![change], ..Submission::new(Draft::new(Kind::Consent, exchange(n))) }
 }

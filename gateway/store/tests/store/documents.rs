@@ -87,6 +87,7 @@ async fn documents_are_found_by_their_people(world: World) {
         header: None,
         event: "{}".to_owned(),
         subjects: vec![person(1)],
+        waits_for: None,
     };
     store.append(Submission { changes: vec![case], ..Submission::new(draft(Kind::Case, 1)) }).await.unwrap();
     store.append(consent(2, "b", 0)).await.unwrap();

@@ -214,6 +214,7 @@ pub fn consent(n: u64, stream: &str, expected: u64) -> Submission {
         header: (expected == 0).then(|| format!(r#"{{"id":"{stream}"}}"#)),
         event: format!(r#"{{"event":{}}}"#, expected + 1),
         subjects: if expected == 0 { vec![person(1), person(2)] } else { Vec::new() },
+        waits_for: None,
     };
     Submission { changes: vec![change], ..Submission::new(draft(Kind::Consent, n)) }
 }

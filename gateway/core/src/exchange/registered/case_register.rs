@@ -1,0 +1,181 @@
+//! `/cases`: opening, changing and reading them.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{Done, Refusal, Registered, StreamChange, StreamKind, operator, settle};
+use crate::case::{self, Case};
+use crate::code::Code;
+use crate::exchange::ask::SubjectName;
+use crate::exchange::outcome::Outcome;
+use crate::exchange::verify::VerifiedRequest;
+use crate::id::{AgencyId, CaseId, OfficeId, PurposeId};
+use crate::json;
+use crate::log::entry::Kind;
+use crate::registry::AgencyKind;
+use crate::time::Timestamp;
+
+/// The body of `POST /cases`: the sender becomes the person responsible.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaseAsk {
+    pub purposes: Vec<PurposeId>,
+    pub subjects: Vec<SubjectName>,
+    pub role: String,
+    #[serde(default)]
+    pub office: Option<OfficeId>,
+}
+
+/// The body of `POST /cases/{id}/events`.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case", deny_unknown_fields)]
+pub enum CaseEventAsk {
+    AddMember { member: case::Member },
+    AddSubject { subject: SubjectName },
+    ApproveEscalation {},
+    Close {},
+    Escalate { agencies: BTreeSet<AgencyId> },
+    HandOver { to: case::Operator },
+    RemoveMember { operator: case::Operator },
+    RemoveSubject { subject: SubjectName },
+}
+
+impl Registered<'_> {
+    /// `POST /cases`.
+    pub fn open_case(&self, request: VerifiedRequest, ask: &CaseAsk) -> Outcome {
+        settle(request, |request| {
+            let sender = &request.sender;
+            if !matches!(sender.kind, AgencyKind::Asl | AgencyKind::Comune | AgencyKind::Cpi) {
+                let detail = "cases are opened by a Comune, an employment centre or a health authority";
+                return Err(Refusal(Code::ExchangeNotAllowed, detail.into()));
+            }
+            let subjects = ask
+                .subjects
+                .iter()
+                .map(|subject| self.subject(subject))
+                .collect::<Result<BTreeSet<_>, _>>()?;
+            let responsible = case::Member {
+                operator: operator(sender),
+                office: ask.office.clone().or_else(|| sender.office.clone()),
+                role: ask.role.clone(),
+                scopes: BTreeSet::new(),
+                from: request.at,
+                until: None,
+            };
+            let header =
+                case::Header { id: CaseId::from(request.exchange()), purposes: ask.purposes.clone() };
+            let subjects_list = subjects.iter().cloned().collect();
+            let first = case_event(request, case::Change::Open { subjects, responsible });
+            let case = Case::open(header.clone(), &first)?;
+            let change = StreamChange {
+                kind: StreamKind::Case,
+                stream: header.id.to_string(),
+                expected: 0,
+                header: Some(json::canonical_of(&header)),
+                event: json::canonical_of(&first),
+                subjects: subjects_list,
+                waits_for: None,
+            };
+            Ok(Done::case(request, &case, vec![change], Kind::Case, 201))
+        })
+    }
+
+    /// `POST /cases/{id}/events`.
+    pub fn record_case(&self, request: VerifiedRequest, ask: CaseEventAsk, case: Option<Case>) -> Outcome {
+        settle(request, |request| {
+            let case = visible(case, request)?;
+            let mut subjects = Vec::new();
+            let change = match ask {
+                CaseEventAsk::AddMember { member } => {
+                    let agency = self
+                        .registry
+                        .agency(&member.operator.agency)
+                        .filter(|agency| agency.is_active(request.at));
+                    agency.ok_or_else(|| {
+                        Refusal(Code::RequestInvalid, "the member's agency is not active".into())
+                    })?;
+                    case::Change::AddMember { member }
+                }
+                CaseEventAsk::AddSubject { subject } => {
+                    let subject = self.subject(&subject)?;
+                    subjects.push(subject.clone());
+                    case::Change::AddSubject { subject }
+                }
+                CaseEventAsk::ApproveEscalation {} => case::Change::ApproveEscalation,
+                CaseEventAsk::Close {} => case::Change::Close,
+                CaseEventAsk::Escalate { agencies } => case::Change::Escalate { agencies },
+                CaseEventAsk::HandOver { to } => case::Change::HandOver { to },
+                CaseEventAsk::RemoveMember { operator } => case::Change::RemoveMember { operator },
+                CaseEventAsk::RemoveSubject { subject } => {
+                    let known = self.keys.all(&subject.codice_fiscale);
+                    let listed = known.into_iter().find(|pseudonym| case.subjects().contains(pseudonym));
+                    let subject = listed.ok_or(case::CaseFault::NoSuchSubject)?;
+                    case::Change::RemoveSubject { subject }
+                }
+            };
+            let event = case_event(request, change);
+            let change = StreamChange {
+                kind: StreamKind::Case,
+                stream: case.header.id.to_string(),
+                expected: case.epoch(),
+                header: None,
+                event: json::canonical_of(&event),
+                subjects,
+                waits_for: None,
+            };
+            let case = case.record(&event)?;
+            Ok(Done::case(request, &case, vec![change], Kind::Case, 200))
+        })
+    }
+
+    /// `GET /cases/{id}`.
+    pub fn read_case(&self, request: VerifiedRequest, case: Option<Case>) -> Outcome {
+        settle(request, |request| {
+            let case = visible(case, request)?;
+            Ok(Done::case(request, &case, Vec::new(), Kind::Read, 200))
+        })
+    }
+}
+
+impl Done {
+    fn case(
+        request: &VerifiedRequest,
+        case: &Case,
+        changes: Vec<StreamChange>,
+        kind: Kind,
+        status: u16,
+    ) -> Self {
+        let body = Map::from_iter([("case".to_owned(), case_view(case, request.at))]);
+        Self { subject: None, case: Some(case.header.id.clone()), kind, changes, status, body }
+    }
+}
+
+fn visible(case: Option<Case>, request: &VerifiedRequest) -> Result<Case, Refusal> {
+    case.filter(|case| case.is_known_to(&request.sender.agency, request.at))
+        .ok_or_else(|| Refusal::unknown(Code::CaseUnknown))
+}
+
+fn case_event(request: &VerifiedRequest, change: case::Change) -> case::Event {
+    case::Event { at: request.at, by: operator(&request.sender), request: request.digest, change }
+}
+
+fn case_view(case: &Case, now: Timestamp) -> Value {
+    json!({
+        "id": case.header.id,
+        "epoch": case.epoch(),
+        "level": case.level(),
+        "purposes": case.header.purposes,
+        "closed": case.closed(),
+        "responsible": case.responsible(),
+        "awaited": case.awaited(),
+        "members": case.members(now).collect::<Vec<_>>(),
+    })
+}
+
+impl From<case::CaseFault> for Refusal {
+    fn from(fault: case::CaseFault) -> Self {
+        Self(fault.code(), fault.to_string())
+    }
+}

@@ -1,0 +1,216 @@
+//! Notices to those who received what is no longer agreed to, restricted or wrong (GDPR arts. 7(3), 18, 19), and who
+//! has acknowledged them. They name exchanges and fields, never a person or a value.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::case::Operator;
+use crate::code::Code;
+use crate::hash::Sha256;
+use crate::id::{AgencyId, ConsentId, ExchangeId, FieldId, NoticeId, PurposeId, RecordTypeId};
+use crate::json;
+use crate::log::entry::{Kind, Slots};
+use crate::log::leaf::Leaf;
+use crate::policy::reduce::Outcome;
+use crate::time::Timestamp;
+
+/// Exchanges one notice names; more become a second notice's.
+pub const MOST_EXCHANGES: usize = 256;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum About {
+    /// The data are restricted (art. 18).
+    Restriction,
+    /// A withdrawal against the will of whoever decides alone: an officer must look into it.
+    Suspension,
+    /// The consent they rested on has ended.
+    Withdrawal,
+}
+
+/// One notice to one agency. Written once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Notice {
+    pub id: NoticeId,
+    pub about: About,
+    pub issued: Timestamp,
+    pub to: AgencyId,
+    /// Whose data they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<AgencyId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_type: Option<RecordTypeId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<PurposeId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<FieldId>,
+    /// The exchanges in which the agency received them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exchanges: Vec<ExchangeId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Event {
+    Acknowledged {
+        at: Timestamp,
+        by: Operator,
+        /// SHA-256 of the signed request.
+        request: Sha256,
+    },
+    Issued {
+        at: Timestamp,
+    },
+}
+
+/// A notice and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    pub notice: Notice,
+    pub acknowledged: Option<Timestamp>,
+    pub epoch: u64,
+}
+
+/// Why an event is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoticeFault {
+    #[error("the notice was acknowledged before")]
+    Acknowledged,
+    #[error("a notice is issued once, first")]
+    NotIssued,
+    #[error("there is no such notice among those your agency must acknowledge")]
+    Unknown,
+}
+
+impl NoticeFault {
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Acknowledged => Code::ConsentConflict,
+            Self::NotIssued | Self::Unknown => Code::NoticeUnknown,
+        }
+    }
+}
+
+impl Served {
+    pub fn issue(notice: Notice) -> (Self, Event) {
+        let event = Event::Issued { at: notice.issued };
+        (Self { notice, acknowledged: None, epoch: 1 }, event)
+    }
+
+    pub fn replay(notice: Notice, events: &[Event]) -> Result<Self, NoticeFault> {
+        let Some((Event::Issued { .. }, rest)) = events.split_first() else {
+            return Err(NoticeFault::NotIssued);
+        };
+        rest.iter().try_fold(Self { notice, acknowledged: None, epoch: 1 }, Self::record)
+    }
+
+    /// Only the agency it was issued to acknowledges it.
+    pub fn record(mut self, event: &Event) -> Result<Self, NoticeFault> {
+        let Event::Acknowledged { at, by, .. } = event else { return Err(NoticeFault::NotIssued) };
+        if by.agency != self.notice.to {
+            return Err(NoticeFault::Unknown);
+        }
+        if self.acknowledged.is_some() {
+            return Err(NoticeFault::Acknowledged);
+        }
+        self.acknowledged = Some(*at);
+        self.epoch += 1;
+        Ok(self)
+    }
+}
+
+/// A disclosure of the past, as far as a notice needs to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Past {
+    pub exchange: ExchangeId,
+    pub consumer: AgencyId,
+    pub provider: Option<AgencyId>,
+    pub purpose: Option<PurposeId>,
+    pub record_type: Option<RecordTypeId>,
+    pub shown: Vec<FieldId>,
+    /// Which fields rested on which consent.
+    pub rested_on: BTreeMap<ConsentId, Vec<FieldId>>,
+}
+
+impl Past {
+    /// Reads an entry of the log; `None` for what is no disclosure. Where the body was erased nothing is known of the
+    /// fields, and the recipient is told all the same.
+    pub fn read(leaf: &Leaf, slots: &Slots) -> Option<Self> {
+        let content = leaf.content();
+        if content.kind != Kind::Disclosure {
+            return None;
+        }
+        let body = slots.decision.as_ref().and_then(|slot| json::parse(slot.body.as_bytes()).ok());
+        let member =
+            |name: &str| body.as_ref().and_then(|body| body.get(name)).cloned().unwrap_or(Value::Null);
+        let outcomes: Vec<Value> = serde_json::from_value(member("outcomes")).unwrap_or_default();
+        Some(Self {
+            exchange: content.id.clone(),
+            consumer: content.consumer.clone()?,
+            provider: content.provider.clone(),
+            purpose: content.purpose.clone(),
+            record_type: content.record_type.clone(),
+            shown: outcomes.into_iter().filter_map(shown).collect(),
+            rested_on: serde_json::from_value(member("rests_on")).unwrap_or_default(),
+        })
+    }
+}
+
+/// The name of a field that was shown, from an outcome as the log says it.
+fn shown(outcome: Value) -> Option<FieldId> {
+    let name = outcome.get("name")?.as_str()?.parse().ok()?;
+    match serde_json::from_value::<Outcome>(outcome) {
+        Ok(Outcome::Shown { .. }) => Some(name),
+        Ok(Outcome::Absent | Outcome::Unavailable | Outcome::Withheld { .. }) | Err(_) => None,
+    }
+}
+
+/// What a notice is grouped by.
+type Group = (AgencyId, Option<AgencyId>, Option<RecordTypeId>, Option<PurposeId>);
+
+/// One notice for each recipient, provider, record type and purpose. `concerned` tells which fields of a disclosure
+/// are concerned; a disclosure of which nothing is gets no notice.
+pub fn notices(
+    cause: (&ExchangeId, Timestamp),
+    about: About,
+    past: &[Past],
+    concerned: impl Fn(&Past) -> Option<Vec<FieldId>>,
+) -> Vec<Notice> {
+    let mut groups: BTreeMap<Group, (BTreeSet<FieldId>, Vec<ExchangeId>)> = BTreeMap::new();
+    for past in past {
+        let Some(fields) = concerned(past) else { continue };
+        let group =
+            (past.consumer.clone(), past.provider.clone(), past.record_type.clone(), past.purpose.clone());
+        let (known, exchanges) = groups.entry(group).or_default();
+        known.extend(fields);
+        exchanges.push(past.exchange.clone());
+    }
+    let mut notices = Vec::new();
+    for ((to, provider, record_type, purpose), (fields, exchanges)) in groups {
+        for (part, exchanges) in exchanges.chunks(MOST_EXCHANGES).enumerate() {
+            let text = |id: Option<&str>| id.unwrap_or_default().to_owned();
+            let parts = [
+                to.to_string(),
+                text(provider.as_ref().map(AgencyId::as_str)),
+                text(record_type.as_ref().map(RecordTypeId::as_str)),
+                text(purpose.as_ref().map(PurposeId::as_str)),
+                part.to_string(),
+            ];
+            notices.push(Notice {
+                id: NoticeId::of(cause.0, &parts.each_ref().map(String::as_str)),
+                about,
+                issued: cause.1,
+                to: to.clone(),
+                provider: provider.clone(),
+                record_type: record_type.clone(),
+                purpose: purpose.clone(),
+                fields: fields.iter().cloned().collect(),
+                exchanges: exchanges.to_vec(),
+            });
+        }
+    }
+    notices
+}
