@@ -46,7 +46,7 @@ fn served() -> BTreeSet<Route> {
         let path = route.split('"').nth(1).unwrap();
         for method in ["delete", "get", "patch", "post", "put"] {
             let call = format!("{method}(");
-            let before = |at: usize| route[..at].chars().next_back();
+            let before = |at: usize| route.split_at(at).0.chars().next_back();
             // A method stands alone or after a dot; `name_get(` is something else.
             let is_method = |at: usize| before(at).is_none_or(|c| c == '.' || c.is_whitespace());
             if route.match_indices(&call).any(|(at, _)| is_method(at)) {

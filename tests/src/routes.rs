@@ -42,9 +42,9 @@ fn routes() -> Vec<Route> {
         let path = part.split('"').nth(1).unwrap();
         let methods = part.split(".with_state").next().unwrap();
         for (method, call) in [("GET", "get("), ("POST", "post(")] {
-            let called = methods
-                .match_indices(call)
-                .any(|(at, _)| !methods[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_'));
+            let called = methods.match_indices(call).any(|(at, _)| {
+                !methods.split_at(at).0.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+            });
             if called {
                 found.push((method, path));
             }

@@ -1,5 +1,7 @@
 //! The routes of the exchange listener. Whatever concerns a person leads into `inbound::answer` and nowhere else.
 
+use std::pin::Pin;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -27,65 +29,20 @@ pub const BASE: &str = "/rest/varco/v1";
 
 pub fn routes(app: Arc<App>) -> Router {
     let api = Router::new()
-        .route("/pulls", post(async |app: Shared, sent: Received| sent.carry(app, Ok(Call::Pull)).await))
-        .route(
-            "/consents",
-            post(async |app: Shared, sent: Received| sent.carry(app, Ok(Call::OpenConsent)).await),
-        )
-        .route(
-            "/consents/search",
-            post(async |app: Shared, sent: Received| sent.carry(app, Ok(Call::SearchConsents)).await),
-        )
-        .route(
-            "/consents/withdrawals",
-            post(async |app: Shared, sent: Received| sent.carry(app, Ok(Call::Withdraw)).await),
-        )
-        .route(
-            "/consents/{id}",
-            get(async |app: Shared, id: Named, sent: Received| {
-                sent.carry(app, id.parse().map(Call::ReadConsent)).await
-            }),
-        )
-        .route(
-            "/consents/{id}/events",
-            post(async |app: Shared, id: Named, sent: Received| {
-                sent.carry(app, id.parse().map(Call::ConsentEvent)).await
-            }),
-        )
-        .route("/cases", post(async |app: Shared, sent: Received| sent.carry(app, Ok(Call::OpenCase)).await))
-        .route(
-            "/cases/{id}",
-            get(async |app: Shared, id: Named, sent: Received| {
-                sent.carry(app, id.parse().map(Call::ReadCase)).await
-            }),
-        )
-        .route(
-            "/cases/{id}/events",
-            post(async |app: Shared, id: Named, sent: Received| {
-                sent.carry(app, id.parse().map(Call::CaseEvent)).await
-            }),
-        )
-        .route(
-            "/restrictions",
-            post(async |app: Shared, sent: Received| sent.carry(app, Ok(Call::Restrict)).await),
-        )
-        .route(
-            "/restrictions/search",
-            post(async |app: Shared, sent: Received| sent.carry(app, Ok(Call::SearchRestrictions)).await),
-        )
-        .route(
-            "/restrictions/{id}/events",
-            post(async |app: Shared, id: Named, sent: Received| {
-                sent.carry(app, id.parse().map(Call::Lift)).await
-            }),
-        )
-        .route("/notices", get(async |app: Shared, sent: Received| sent.carry(app, Ok(Call::Notices)).await))
-        .route(
-            "/notices/{id}/ack",
-            post(async |app: Shared, id: Named, sent: Received| {
-                sent.carry(app, id.parse().map(Call::Acknowledge)).await
-            }),
-        )
+        .route("/pulls", post(all(|| Call::Pull)))
+        .route("/consents", post(all(|| Call::OpenConsent)))
+        .route("/consents/search", post(all(|| Call::SearchConsents)))
+        .route("/consents/withdrawals", post(all(|| Call::Withdraw)))
+        .route("/consents/{id}", get(one(Call::ReadConsent)))
+        .route("/consents/{id}/events", post(one(Call::ConsentEvent)))
+        .route("/cases", post(all(|| Call::OpenCase)))
+        .route("/cases/{id}", get(one(Call::ReadCase)))
+        .route("/cases/{id}/events", post(one(Call::CaseEvent)))
+        .route("/restrictions", post(all(|| Call::Restrict)))
+        .route("/restrictions/search", post(all(|| Call::SearchRestrictions)))
+        .route("/restrictions/{id}/events", post(one(Call::Lift)))
+        .route("/notices", get(all(|| Call::Notices)))
+        .route("/notices/{id}/ack", post(one(Call::Acknowledge)))
         .route("/exchanges/{id}/receipt", get(receipt::receipt))
         .route("/registry", get(admin::registry).post(admin::apply_registry))
         .route("/policies", post(admin::apply_policy))
@@ -102,6 +59,21 @@ pub fn routes(app: Arc<App>) -> Router {
 
 type Shared = State<Arc<App>>;
 
+type Carried = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// The handler of a path that names nothing.
+fn all(call: fn() -> Call) -> impl Fn(Shared, Received) -> Carried + Clone + Send + Sync + 'static {
+    move |app, sent| Box::pin(sent.carry(app, Ok(call())))
+}
+
+/// The handler of a path that names one case, consent, restriction or notice.
+fn one<T>(call: fn(T) -> Call) -> impl Fn(Shared, Named, Received) -> Carried + Clone + Send + Sync + 'static
+where
+    T: FromStr + 'static,
+{
+    move |app, id, sent| Box::pin(sent.carry(app, id.parse().map(call)))
+}
+
 /// An identifier in a path: of a case or a consent, never of a person.
 struct Named(String);
 
@@ -117,7 +89,7 @@ impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Named {
 }
 
 impl Named {
-    fn parse<T: std::str::FromStr>(&self) -> Result<T, Problem> {
+    fn parse<T: FromStr>(&self) -> Result<T, Problem> {
         self.0
             .parse()
             .map_err(|_| Problem::new(Code::HttpNotFound).detail("the path names no such identifier"))

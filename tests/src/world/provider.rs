@@ -129,10 +129,7 @@ impl Shared {
         let question = request.into_body().collect().await.unwrap().to_bytes();
         let asked: Value = serde_json::from_slice(&question).unwrap();
         let play = self.play.lock().unwrap().clone();
-        let record = match &play {
-            Play::Record(record) => Some(record.clone()),
-            _ => None,
-        };
+        let record = if let Play::Record(record) = &play { Some(record.clone()) } else { None };
         let honest = self.record(&record_type, &asked, record).into_bytes();
         self.heard.lock().unwrap().push(asked);
         self.arrived.add_permits(1);
@@ -197,7 +194,7 @@ impl Shared {
         };
         let seal = signer(&self.kit.agency(&agency.parse().unwrap()).unwrap().party.seal);
         let now = (self.clock)();
-        let jti = TokenId::new(now, [self.heard.lock().unwrap().len() as u8; 10]);
+        let jti = TokenId::new(now, [u8::try_from(self.heard.lock().unwrap().len() % 256).unwrap(); 10]);
         let headers = sign_response(signed, &claims, &seal, now, &jti).unwrap();
         let mut answer = hyper::Response::builder();
         for (name, value) in headers {
