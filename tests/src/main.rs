@@ -17,6 +17,8 @@ mod process;
 #[cfg(test)]
 mod routes;
 #[cfg(test)]
+mod tidy;
+#[cfg(test)]
 mod wire;
 #[cfg(test)]
 mod world;

@@ -38,7 +38,7 @@ fn the_contract_knows_every_state_of_a_consent() {
 }
 
 /// The routes as `gateway/src/http/exchange.rs` registers them: `.route("<path>", get(..).post(..))`.
-fn served() -> BTreeSet<Route> {
+pub fn served() -> BTreeSet<Route> {
     let source = read("gateway/src/http/exchange.rs");
     let routes = source.split("pub fn routes(").nth(1).unwrap().split("\n}\n").next().unwrap();
     let mut found = BTreeSet::new();

@@ -20,8 +20,8 @@
 //! ```
 //! An authorization cannot be forged (E0451):
 //! ```compile_fail,E0451
-//! fn forge(request: varco_core::exchange::VerifiedRequest) -> varco_core::exchange::AuthorizedExchange {
-//!     varco_core::exchange::AuthorizedExchange { request, ..todo!() }
+//! fn forge(pull: varco_core::exchange::Pull) -> varco_core::exchange::AuthorizedExchange {
+//!     varco_core::exchange::AuthorizedExchange { pull, ..todo!() }
 //! }
 //! ```
 //! What an agency answered cannot be serialised whole (E0277):

@@ -312,4 +312,4 @@ fn is_text(text: &str) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
