@@ -52,10 +52,12 @@ enum Command {
     Wire(wire::Args),
 }
 
-/// An error and what caused it, in one line.
+/// An error and what caused it, in one line. A cause that the text already ends with is not said again.
 pub fn reasons(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    causes.map(ToString::to_string).fold(error.to_string(), |text, cause| {
+        if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 /// Returns when standard input is closed, which happens at the latest when whoever holds its other end is gone.
@@ -81,5 +83,24 @@ impl Cli {
             Command::Serve(args) => serve::run(args),
             Command::Wire(args) => wire::run(args),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the log cannot be opened: {0}")]
+    struct Outer(#[from] Middle);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the anchor cannot be read")]
+    struct Middle(#[from] std::io::Error);
+
+    #[test]
+    fn reasons_say_each_cause_once() {
+        let error = Outer(Middle(std::io::Error::other("no such disk")));
+        assert_eq!(reasons(&error), "the log cannot be opened: the anchor cannot be read: no such disk");
     }
 }

@@ -28,7 +28,7 @@ fn every_reference_of_the_contract_leads_somewhere() {
 fn the_contract_knows_every_state_of_a_consent() {
     let contract = contract();
     let states =
-        contract.split("    ConsentState:\n").nth(1).unwrap().split("    Mandate:\n").next().unwrap();
+        contract.split("    ConsentState:\n").nth(1).unwrap().split("    Capacity:\n").next().unwrap();
     let listed: BTreeSet<&str> = states.lines().filter_map(|line| line.trim().strip_prefix("- ")).collect();
     let known: Vec<String> = State::ALL
         .iter()
