@@ -14,6 +14,7 @@ on_both! {
     a_stale_change_is_refused_and_enters_nothing
     an_artifact_is_kept_under_its_digest
     documents_are_found_by_their_people
+    a_stream_waits_for_its_agencies_until_it_does_not
 }
 
 async fn a_document_grows_by_its_events(world: World) {
@@ -104,4 +105,35 @@ async fn documents_are_found_by_their_people(world: World) {
     assert_eq!(read.streams_of(&[], StreamKind::Consent).await.unwrap(), []);
     let many: Vec<_> = std::iter::repeat_n(person(1), 300).collect();
     assert!(matches!(read.streams_of(&many, StreamKind::Case).await, Err(ReadError::TooMuch)));
+}
+
+async fn a_stream_waits_for_its_agencies_until_it_does_not(world: World) {
+    let store = world.open().await;
+    let (cpi, asl) = ("cpi-lucca".parse().unwrap(), "asl-toscana-nord-ovest".parse().unwrap());
+    let change = |stream: &str, expected, agencies: &[&varco_core::id::AgencyId]| Change {
+        stream: stream.to_owned(),
+        kind: StreamKind::Notice,
+        expected,
+        header: (expected == 0).then(|| "{}".to_owned()),
+        event: "{}".to_owned(),
+        subjects: Vec::new(),
+        waits_for: Some(agencies.iter().map(|agency| (*agency).clone()).collect()),
+    };
+    let enter = |n, changes| Submission { changes, ..Submission::new(draft(Kind::Consent, n)) };
+    let changes = vec![change("b", 0, &[&cpi, &asl]), change("a", 0, &[&cpi])];
+    store.append(enter(1, changes)).await.unwrap();
+    let ids = async |agency| -> Vec<String> {
+        let waiting = store.read().waiting_for(agency, StreamKind::Notice).await.unwrap();
+        waiting.into_iter().map(|stream| stream.id).collect()
+    };
+    assert_eq!(ids(&cpi).await, ["a", "b"]);
+    assert_eq!(ids(&asl).await, ["b"]);
+    assert!(store.read().waiting_for(&cpi, StreamKind::Consent).await.unwrap().is_empty());
+    store.append(enter(2, vec![change("b", 1, &[])])).await.unwrap();
+    assert_eq!(ids(&cpi).await, ["a"]);
+    assert!(ids(&asl).await.is_empty());
+    // A change that says nothing of it leaves it as it is.
+    let silent = Change { waits_for: None, ..change("a", 1, &[]) };
+    store.append(enter(3, vec![silent])).await.unwrap();
+    assert_eq!(ids(&cpi).await, ["a"]);
 }
