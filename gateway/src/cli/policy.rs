@@ -16,6 +16,10 @@ use super::{NO, USAGE};
 mod ask;
 mod change;
 pub mod files;
+mod form;
+mod notice;
+mod register;
+mod simulate;
 mod table;
 mod test;
 mod why;
@@ -38,10 +42,16 @@ enum Command {
     Document(change::Document),
     /// Show what every recipient gets of a record type under a purpose.
     Matrix(Matrix),
+    /// Write what people must be told (GDPR arts. 13 and 14), from the table itself.
+    Notice(notice::Notice),
     /// Put a changed bundle, its document and the officers' statements into one proposal, ready for `POST /policies`.
     Propose(change::Propose),
+    /// The entries of the register of processing (GDPR art. 30), with the fields of PDND's risk analysis.
+    Register(ask::Bundle),
     /// List all that a kind of agency or an office can obtain, pooled over purposes.
     Sees(ask::Sees),
+    /// Decide the requests of a log again under a draft; exit code 1 if anything would show more.
+    Simulate(simulate::Simulate),
     /// List the fields that never leave.
     Uncovered(ask::Bundle),
     /// List every way a field can leave.
@@ -74,8 +84,8 @@ struct Matrix {
     /// The instant it is asked for; the beginning of the agreement unless given.
     #[arg(long)]
     at: Option<Timestamp>,
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    form: form::Form,
 }
 
 /// Why a question has no answer. Each is told on standard error, with its exit code.
@@ -83,6 +93,8 @@ struct Matrix {
 enum PolicyError {
     #[error("the bundle has {} faults:\n{}", .0.len(), lines(.0))]
     Faults(Vec<PolicyFault>),
+    #[error("{0}")]
+    Log(String),
     #[error("{0}")]
     Refused(String),
     #[error("`{}`: {source}", .path.display())]
@@ -99,7 +111,7 @@ impl PolicyError {
     const fn exit(&self) -> u8 {
         match self {
             Self::Faults(_) | Self::Refused(_) => NO,
-            Self::Unreadable { .. } | Self::Unknown { .. } => USAGE,
+            Self::Log(_) | Self::Unreadable { .. } | Self::Unknown { .. } => USAGE,
         }
     }
 
@@ -116,8 +128,11 @@ pub fn run(args: Args) -> ExitCode {
         Command::Diff(asked) => ask::diff(&asked),
         Command::Document(asked) => change::print_document(&asked),
         Command::Matrix(matrix) => run_matrix(&matrix),
+        Command::Notice(asked) => notice::run(&asked),
         Command::Propose(asked) => change::propose(&asked),
+        Command::Register(asked) => register::run(&asked),
         Command::Sees(asked) => ask::sees(&asked),
+        Command::Simulate(asked) => simulate::run(&asked),
         Command::Uncovered(asked) => ask::uncovered(&asked),
         Command::Who(asked) => ask::who(&asked),
         Command::Why(why) => why::run(&why),
@@ -204,20 +219,19 @@ fn run_matrix(asked: &Matrix) -> Result<ExitCode, PolicyError> {
     let matrix = policy
         .matrix(&record, &purpose, at)
         .ok_or_else(|| PolicyError::unknown("record type", &asked.record, records()))?;
-    if asked.json {
-        println!("{}", json!(matrix));
-    } else if matrix.recipients.is_empty() {
+    if matrix.recipients.is_empty() && asked.form == form::Form::Text {
         println!("La finalità {purpose} non dà {record} a nessuno.");
-    } else {
-        let head = matrix.recipients.iter().map(|who| match who.level {
-            "-" => who.column.clone(),
-            level => format!("{} liv.{level}", who.column),
-        });
-        let head: Vec<String> = ["campo".to_owned()].into_iter().chain(head).collect();
-        let row = |row: &varco_core::policy::questions::matrix::Row| {
-            [row.field.to_string()].into_iter().chain(row.cells.iter().map(table::effect)).collect()
-        };
-        print!("{}", table::text(&head, &matrix.rows.iter().map(row).collect::<Vec<_>>()));
+        return Ok(ExitCode::SUCCESS);
     }
+    let head = matrix.recipients.iter().map(|who| match who.level {
+        "-" => who.column.clone(),
+        level => format!("{} liv.{level}", who.column),
+    });
+    let head: Vec<String> = ["campo".to_owned()].into_iter().chain(head).collect();
+    let row = |row: &varco_core::policy::questions::matrix::Row| {
+        [row.field.to_string()].into_iter().chain(row.cells.iter().map(table::effect)).collect()
+    };
+    let rows: Vec<_> = matrix.rows.iter().map(row).collect();
+    asked.form.print(&json!(matrix), &format!("{record} per {purpose}"), &head, &rows);
     Ok(ExitCode::SUCCESS)
 }

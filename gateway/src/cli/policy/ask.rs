@@ -10,6 +10,7 @@ use varco_core::policy::questions::Effect;
 use varco_core::policy::questions::diff::Moved;
 use varco_core::time::Timestamp;
 
+use super::form::Form;
 use super::{NO, PolicyError, load, table};
 
 #[derive(clap::Args)]
@@ -20,8 +21,8 @@ pub struct Bundle {
     /// The instant it is asked for; the beginning of the agreement unless given.
     #[arg(long)]
     at: Option<Timestamp>,
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    pub(super) form: Form,
 }
 
 #[derive(clap::Args)]
@@ -52,21 +53,20 @@ pub struct Diff {
 }
 
 impl Bundle {
-    fn load(&self) -> Result<(Policy, Timestamp), PolicyError> {
+    pub(super) fn load(&self) -> Result<(Policy, Timestamp), PolicyError> {
         let policy = load(&self.bundle)?;
         let at = self.at.unwrap_or(policy.agreement.from);
         Ok((policy, at))
     }
 
-    fn show(&self, value: &serde_json::Value, head: &[&str], rows: &[Vec<String>]) {
-        if self.json {
-            println!("{value}");
-        } else if rows.is_empty() {
-            println!("Nessuno.");
-        } else {
-            let head: Vec<String> = head.iter().map(|&word| word.to_owned()).collect();
-            print!("{}", table::text(&head, rows));
-        }
+    pub(super) fn show(
+        &self,
+        value: &serde_json::Value,
+        caption: &str,
+        (head, rows): (&[&str], &[Vec<String>]),
+    ) {
+        let head: Vec<String> = head.iter().map(|&word| word.to_owned()).collect();
+        self.form.print(value, caption, &head, rows);
     }
 }
 
@@ -86,7 +86,11 @@ pub fn who(asked: &Who) -> Result<ExitCode, PolicyError> {
         vec![key.audience.clone(), key.level.to_owned(), key.purpose.to_string(), table::effect(&way.effect)]
     };
     let rows: Vec<_> = ways.iter().map(row).collect();
-    asked.bundle.show(&json!(ways), &["chi", "livello", "finalità", "vede"], &rows);
+    asked.bundle.show(
+        &json!(ways),
+        &format!("Chi riceve {}.{}", record.id, asked.field),
+        (&["chi", "livello", "finalità", "vede"], &rows),
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -105,7 +109,11 @@ pub fn sees(asked: &Sees) -> Result<ExitCode, PolicyError> {
             vec![one.record_type.to_string(), one.field.to_string(), view.clone(), purposes.join(", ")]
         })
         .collect();
-    asked.bundle.show(&json!(pooled), &["record", "campo", "al più", "finalità"], &rows);
+    asked.bundle.show(
+        &json!(pooled),
+        &format!("Che cosa può ottenere {}", asked.audience),
+        (&["record", "campo", "al più", "finalità"], &rows),
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -134,7 +142,7 @@ pub fn diff(asked: &Diff) -> Result<ExitCode, PolicyError> {
     });
     let rows: Vec<_> = terms.chain(cells).collect();
     let head = ["come", "dato", "verso", "finalità", "prima", "dopo", "dati di"];
-    asked.before.show(&json!(diff), &head, &rows);
+    asked.before.show(&json!(diff), "Che cosa cambia", (&head, &rows));
     Ok(if diff.widens() { ExitCode::from(NO) } else { ExitCode::SUCCESS })
 }
 
@@ -142,7 +150,7 @@ pub fn dead(asked: &Bundle) -> Result<ExitCode, PolicyError> {
     let (policy, _) = asked.load()?;
     let dead = policy.dead();
     let rows: Vec<_> = dead.iter().map(|one| vec![one.place.clone(), one.what.clone()]).collect();
-    asked.show(&json!(dead), &["dove", "che cosa"], &rows);
+    asked.show(&json!(dead), "Righe e celle senza effetto", (&["dove", "che cosa"], &rows));
     Ok(if dead.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NO) })
 }
 
@@ -153,6 +161,6 @@ pub fn uncovered(asked: &Bundle) -> Result<ExitCode, PolicyError> {
         fields.iter().map(|(record, field)| vec![record.to_string(), field.to_string()]).collect();
     let told: Vec<_> =
         fields.iter().map(|(record, field)| json!({"record_type": record, "field": field})).collect();
-    asked.show(&json!(told), &["record", "campo che non esce mai"], &rows);
+    asked.show(&json!(told), "Campi che non escono mai", (&["record", "campo che non esce mai"], &rows));
     Ok(ExitCode::SUCCESS)
 }
