@@ -36,9 +36,8 @@ const FOR_EVERY_AGENCY: [(Route, &str); 3] = [
 
 /// As the source registers them.
 fn routes() -> Vec<Route> {
-    let routes = served().into_iter().map(|(method, path)| -> Route {
-        (method.to_uppercase().leak(), path.leak())
-    });
+    let routes =
+        served().into_iter().map(|(method, path)| -> Route { (method.to_uppercase().leak(), path.leak()) });
     routes.collect()
 }
 

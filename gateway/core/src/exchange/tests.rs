@@ -158,6 +158,7 @@ fn disclosure(number: u8) -> Outcome {
         policy: &POLICY,
         pseudonyms: keys().all(&person()),
         consents: &consents,
+        restrictions: &[],
         case: Some(&case),
     };
     let exchange = match authorize(request, pull, &known) {
@@ -282,7 +283,14 @@ fn a_decision_that_rests_on_no_consent_denies_without_a_guard() {
     let (request, pull) = request(1).ask::<Pull>().unwrap();
     let (registry, case) = (registry(), open_case());
     let pseudonyms = keys().all(&person());
-    let known = Known { registry: &registry, policy: &POLICY, pseudonyms, consents: &[], case: Some(&case) };
+    let known = Known {
+        registry: &registry,
+        policy: &POLICY,
+        pseudonyms,
+        consents: &[],
+        restrictions: &[],
+        case: Some(&case),
+    };
     let Authorized::Deny(outcome) = authorize(request, pull, &known) else { panic!("permitted") };
     assert_eq!((outcome.kind(), outcome.code()), (Kind::Denial, Some(Code::ExchangeDenied)));
     let (_, sealed) = outcome.seal([[1; 32]; 3]);
