@@ -163,9 +163,14 @@ impl Address {
     }
 }
 
-const SQLITE: &[(i64, &str, &str)] = &[(1, "ledger", include_str!("../migrations/sqlite/0001_ledger.sql"))];
-const POSTGRES: &[(i64, &str, &str)] =
-    &[(1, "ledger", include_str!("../migrations/postgres/0001_ledger.sql"))];
+const SQLITE: &[(i64, &str, &str)] = &[
+    (1, "ledger", include_str!("../migrations/sqlite/0001_ledger.sql")),
+    (2, "search", include_str!("../migrations/sqlite/0002_search.sql")),
+];
+const POSTGRES: &[(i64, &str, &str)] = &[
+    (1, "ledger", include_str!("../migrations/postgres/0001_ledger.sql")),
+    (2, "search", include_str!("../migrations/postgres/0002_search.sql")),
+];
 
 fn schema(versions: &'static [(i64, &'static str, &'static str)]) -> Migrator {
     let migration = |(version, name, sql): &(i64, &'static str, &'static str)| {
