@@ -63,6 +63,9 @@ async fn serve(config: Config) -> ExitCode {
             println!("listening {name} {address}");
         }
     }
+    if let Some(witness) = &running.app.witness {
+        eprintln!("varco serve: witness {}", witness.verifier_key());
+    }
     println!("ready");
     asked_to_stop().await;
     match running.stop().await {

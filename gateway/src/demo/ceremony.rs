@@ -64,13 +64,19 @@ pub fn registry(kit: &Kit, now: Timestamp) -> Result<Registry, CeremonyError> {
 
 /// Holds the ceremony and writes its folder: `genesis.json` and a statement of each founder.
 pub fn hold(kit: &Kit, policy: Sha256, folder: &Path, now: Timestamp) -> Result<(), CeremonyError> {
+    hold_with(kit, registry(kit, now)?, policy, folder)
+}
+
+/// The same with another first registry, dated by its first log key.
+pub fn hold_with(kit: &Kit, registry: Registry, policy: Sha256, folder: &Path) -> Result<(), CeremonyError> {
+    let now = registry.log_keys.first().map_or(Timestamp::from_seconds(0), |key| key.from);
     let founders: Vec<_> = kit.officers.iter().filter(|officer| officer.role == Role::Officer).collect();
     let genesis = Genesis {
         genesis: 1,
         created: now,
         founders: founders.iter().map(|officer| officer.id.clone()).collect(),
         policy,
-        registry: registry(kit, now)?,
+        registry,
     };
     let text = json::canonical_of(&genesis);
     std::fs::create_dir_all(folder)?;

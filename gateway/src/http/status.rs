@@ -13,6 +13,7 @@ use varco_store::status::Health;
 use super::problem::MEDIA_TYPE;
 use crate::app::App;
 use crate::tls::Revocation;
+use crate::witnesses::Quorum;
 
 /// The contract, kept as a file so that it can be read and checked without running anything.
 const OPENAPI: &str = include_str!("../../openapi.yaml");
@@ -49,6 +50,7 @@ pub async fn status(State(app): State<Arc<App>>) -> Response {
         "registry": { "version": in_force.registry.version, "sha256": in_force.sha256 },
         "policy": { "version": policy.version(), "sha256": policy.sha256() },
         "log": { "healthy": healthy, "why": why, "size": log.head.size, "last_commit": log.last_commit, "queue": log.queue },
+        "witnesses": app.witnesses.as_ref().map(|witnesses| quorum(&witnesses.quorum(now))),
         "channel": {
             "certificate_until": channel.certificate_until,
             "ends_soon": channel.certificate_until < now.plus(SOON),
@@ -60,6 +62,18 @@ pub async fn status(State(app): State<Arc<App>>) -> Response {
     });
     let status = axum::http::StatusCode::from_u16(code).unwrap_or_default();
     (status, [(CONTENT_TYPE, MEDIA_TYPE), (CACHE_CONTROL, "no-store")], body.to_string()).into_response()
+}
+
+fn quorum(quorum: &Quorum) -> Value {
+    let parties = quorum.parties.iter();
+    let parties =
+        parties.map(|party| json!({ "name": party.name, "cosigned": party.size, "fault": party.fault }));
+    json!({
+        "cosigned": quorum.cosigned,
+        "reached": quorum.reached,
+        "alarm": quorum.alarm,
+        "witnesses": parties.collect::<Vec<_>>(),
+    })
 }
 
 fn provider(status: &varco_adapters::Status) -> Value {
