@@ -19,6 +19,8 @@ use varco_store::store::Store;
 use crate::limits::Limiter;
 use crate::policies::Schedule;
 use crate::tls::Channel;
+use crate::witness::Witness;
+use crate::witnesses::Witnesses;
 
 /// Where the shell's time comes from. Tests set it by hand.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -51,6 +53,10 @@ pub struct App {
     pub limiter: Arc<Limiter>,
     /// The exchange listener's, for `GET /status`.
     pub channel: Arc<Channel>,
+    /// Those who cosign the log, where there are any.
+    pub witnesses: Option<Witnesses>,
+    /// This gateway as a witness of other logs.
+    pub witness: Option<Arc<Witness>>,
 }
 
 impl App {

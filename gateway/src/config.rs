@@ -36,6 +36,38 @@ pub struct Config {
     pub rates: limits::Rates,
     pub providers: BTreeMap<AgencyId, Provider>,
     pub log: telemetry::Settings,
+    /// This gateway as a witness of other logs.
+    pub witness: Option<Witness>,
+    /// Who cosigns our log.
+    pub witnesses: Option<Witnesses>,
+}
+
+/// This gateway as a witness of other logs, on the listener of the public log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Witness {
+    /// The name its key signs under: `gateway.piana.example/witness`.
+    pub name: String,
+    /// Secret: an Ed25519 key of its own.
+    pub key: PathBuf,
+    /// Where it remembers each log's last checkpoint. Keep it out of backups.
+    pub folder: PathBuf,
+    /// The verifier keys of the logs it watches.
+    pub logs: Vec<String>,
+}
+
+/// Who cosigns our log, and how many are enough.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Witnesses {
+    /// A policy file (c2sp.org/tlog-policy) with the witnesses' addresses.
+    pub policy: PathBuf,
+    /// The authorities of their servers' certificates.
+    pub authorities: Vec<PathBuf>,
+    /// How often they are asked when the log has grown.
+    pub every: Duration,
+    /// Without a quorum for longer than this there is an alarm.
+    pub alarm: Duration,
+    /// Without a quorum for longer than this no exchange is carried out. `None`: never for that reason.
+    pub stop_after: Option<Duration>,
 }
 
 /// What this gateway is: its root of trust, its policy, its own secrets.
@@ -210,13 +242,14 @@ pub fn parse(
 }
 
 /// The environment variables that override where a secret lies, with the key each overrides.
-pub const SECRETS: [(&str, &str); 6] = [
+pub const SECRETS: [(&str, &str); 7] = [
     ("VARCO_DATABASE_PASSWORD_FILE", "storage.password_file"),
     ("VARCO_LOG_KEY_FILE", "deployment.log_key"),
     ("VARCO_OUTBOUND_KEY_FILE", "outbound.key"),
     ("VARCO_SEAL_KEY_FILE", "seal.key"),
     ("VARCO_SUBJECT_KEYS_FILE", "deployment.subject_keys"),
     ("VARCO_TLS_KEY_FILE", "tls.key"),
+    ("VARCO_WITNESS_KEY_FILE", "witness.key"),
 ];
 
 #[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]

@@ -68,6 +68,8 @@ pub enum Unanswered {
     Claim(#[from] ClaimError),
     #[error(transparent)]
     Exceeded(#[from] LimitError),
+    #[error("no quorum of witnesses has cosigned the log for too long")]
+    NoQuorum,
     #[error("the log's receipt does not open the outcome: {0}")]
     Release(#[from] ReleaseError),
     #[error(transparent)]
@@ -84,7 +86,7 @@ impl Unanswered {
             Self::Append(error) => error.code(),
             Self::Claim(error) => error.code(),
             Self::Exceeded(exceeded) => exceeded.code(),
-            Self::Release(_) => Code::LogUnavailable,
+            Self::NoQuorum | Self::Release(_) => Code::LogUnavailable,
             Self::Sign(_) | Self::Token(_) => Code::Internal,
             Self::Verify(error) => error.code(),
         }
@@ -95,6 +97,10 @@ impl Unanswered {
 pub async fn answer(app: &App, call: Call, incoming: Incoming) -> Result<Answer, Unanswered> {
     // Up to the claim we do not know who asks, or whether they asked before; what fails goes to the security log.
     let request = identify(app, incoming)?;
+    // What nobody outside has seen could be rewritten: where the configuration says so, that ends exchanges.
+    if app.witnesses.as_ref().is_some_and(|witnesses| witnesses.stops(app.now())) {
+        return Err(Unanswered::NoQuorum);
+    }
     app.limiter.operator(&request.sender().agency, &request.sender().operator)?;
     app.store.claim(registers::claim(&request, app.salts())).await?;
     // From here on nothing returns early: a known sender gets an outcome, and it is logged.

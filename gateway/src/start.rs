@@ -38,6 +38,8 @@ use crate::server::{self, Server, Transport};
 use crate::tasks::{Tasks, Unfinished};
 use crate::telemetry::metrics::LogHealth;
 use crate::tls::{self, Channel};
+use crate::witness::Witness;
+use crate::witnesses::{self, Witnesses};
 use crate::{http, telemetry};
 
 /// Why a gateway did not start. Each says which part and why.
@@ -107,6 +109,11 @@ pub async fn start(config: Config, clock: Clock, entropy: Entropy) -> Result<Run
     let client = trusts.client(&config.outbound, &clock)?;
     let means = Means { signer: parts.seal.clone(), seals: parts.seals.clone(), client };
     let sources = outbound::sources(&config, &in_force.registry, &means)?;
+    let witnesses = match &config.witnesses {
+        Some(settings) => Some(Witnesses::open(settings, &in_force.registry, clock())?),
+        None => None,
+    };
+    let witness = config.witness.as_ref().map(Witness::open).transpose()?.map(Arc::new);
     let app = Arc::new(App {
         entropy,
         store,
@@ -122,6 +129,8 @@ pub async fn start(config: Config, clock: Clock, entropy: Entropy) -> Result<Run
         log: parts.log,
         limiter: Arc::new(Limiter::new(&config.rates)),
         channel: channel.clone(),
+        witnesses,
+        witness,
         clock,
     });
     listen(app, channel, &config, trusts).await
@@ -136,6 +145,7 @@ async fn listen(
     let tasks = Tasks::new();
     tasks.spawn("channel-watch", tls::watch(channel.clone(), config.reload_every, tasks.stop()));
     tasks.spawn("trust-watch", outbound::watch(app.clone(), config.clone(), trusts, tasks.stop()));
+    tasks.spawn("witnesses", witnesses::watch(app.clone(), tasks.stop()));
     tasks.spawn("limits", limits::keep_tidy(app.limiter.clone(), tasks.stop()));
     let exchange = Open { tasks: &tasks, config };
     let (hosts, address) = (&config.listen.exchange.hosts, config.listen.exchange.address);
@@ -171,6 +181,10 @@ fn sample(app: Arc<App>) -> impl Fn() {
             Health::Closed(_) | Health::Slow(_) => LogHealth::Unavailable,
         };
         telemetry::metrics::log_state(log.head.size, log.queue, health);
+        if let Some(witnesses) = &app.witnesses {
+            let quorum = witnesses.quorum(app.now());
+            telemetry::metrics::quorum(quorum.cosigned.unwrap_or(0), quorum.reached, quorum.alarm.into());
+        }
         telemetry::metrics::channel("exchange", &app.channel.status());
     }
 }

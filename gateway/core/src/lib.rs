@@ -2,8 +2,8 @@
 //!
 //! Nothing here reads a clock, a file, the network, the environment or randomness; time and random bytes are
 //! arguments. Imports only go down, in this order (a tidy test holds us to it):
-//! `time`, `hash`, `id`, `code` < `json`, `subject`, `registry` < `view`, `wire`, `consent`, `case` < `restriction`, `policy`, `log` <
-//! `notice` < `exchange`.
+//! `time`, `hash`, `id`, `code` < `json`, `subject`, `registry` < `view`, `wire`, `consent`, `case` < `restriction`,
+//! `policy`, `log` < `notice` < `exchange`.
 
 pub mod case;
 pub mod code;

@@ -3,9 +3,10 @@
 //! Formats are those of C2SP (signed notes, checkpoints, tiles, proofs), so that tools we did not write can check them.
 //! Everything here is pure: it must not know how entries are stored, what time it is, or who holds the keys.
 //! Inside, imports only go down: `tree` < `entry`, `leaf`, `note` < `checkpoint` < `tile`, `proof`, `audit`,
-//! `quorum`, `witness`.
+//! `quorum`, `witness` < `bodies`.
 
 pub mod audit;
+pub mod bodies;
 pub mod checkpoint;
 pub mod entry;
 pub mod leaf;

@@ -1,6 +1,7 @@
 //! `varco log`: checks of the access log, and proofs for other people.
 //!
-//! `verify` reads a whole database, `prove` makes one receipt from it, `receipt` checks one with nothing but a key.
+//! `verify` reads a whole log, `watch` only its checkpoints, `export` writes it out, `prove` makes one receipt from it,
+//! `receipt` checks one with nothing but a key.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,11 +12,14 @@ use varco_core::log::note::{NoteVerifier, VerifierKey};
 use varco_core::log::proof::LogVerifier;
 use varco_jose::Ed25519NoteVerifier;
 
+mod export;
 mod prove;
 mod receipt;
 mod replay;
+mod source;
 mod tiles;
 mod verify;
+mod watch;
 mod words;
 
 pub use words::Lang;
@@ -31,6 +35,8 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Write the log as files that anybody can check.
+    Export(export::Args),
     /// Make the receipt of one entry from the database.
     Prove(prove::Args),
     /// Check a receipt without a database or a network.
@@ -39,6 +45,8 @@ enum Command {
     Replay(replay::Args),
     /// Check the whole log: every leaf, body, signature and time.
     Verify(verify::Args),
+    /// Remember the last checkpoint and refuse one that does not continue it.
+    Watch(watch::Args),
 }
 
 /// Whose signatures are believed.
@@ -68,11 +76,15 @@ struct Answer {
 enum Failure {
     #[error("the anchor `{0}` cannot be used")]
     Anchor(PathBuf, #[source] varco_store::anchor::AnchorError),
+    #[error("a file of bodies is not of the form it must have")]
+    Bodies,
     #[error("the checkpoint `{0}` is not one")]
     Checkpoint(PathBuf, #[source] varco_core::log::checkpoint::CheckpointFault),
     #[error("the database cannot be opened")]
     Connect(#[from] varco_store::db::ConnectError),
-    #[error("the file `{0}` cannot be read")]
+    #[error("the log cannot be reached")]
+    Fetch(#[from] crate::fetch::FetchError),
+    #[error("the file `{0}` cannot be read or written")]
     File(PathBuf, #[source] std::io::Error),
     #[error("`{0}` is neither a key nor a file with keys")]
     Key(String),
@@ -94,10 +106,12 @@ enum Failure {
 
 pub fn run(args: Args) -> ExitCode {
     let (name, done) = match args.command {
+        Command::Export(args) => ("export", export::run(&args)),
         Command::Prove(args) => ("prove", prove::run(&args)),
         Command::Receipt(args) => ("receipt", receipt::run(&args)),
         Command::Replay(args) => ("replay", replay::run(&args)),
         Command::Verify(args) => ("verify", verify::run(&args)),
+        Command::Watch(args) => ("watch", watch::run(&args)),
     };
     match done {
         Ok(code) => code,

@@ -71,6 +71,9 @@ async fn serve(config: Config, only: Option<Only>) -> ExitCode {
             println!("listening {name} {address}");
         }
     }
+    if let Some(witness) = &running.app.witness {
+        eprintln!("varco serve: witness {}", witness.verifier_key());
+    }
     println!("ready");
     match only {
         Some(Only::WhileAttended) => {

@@ -15,7 +15,7 @@ use super::reader::{Reader, Section};
 use super::value::{HttpsUrl, Size, word};
 use super::{
     Config, ConfigFault, Database, Deployment, Listen, Listener, Outbound, Provider, ProviderKind, Seal,
-    Storage,
+    Storage, Witness, Witnesses,
 };
 use crate::limits::{Rate, Rates};
 use crate::server::Limits;
@@ -24,6 +24,12 @@ use crate::tls::{Clients, Material, TrustFiles, Versions};
 
 /// Certificates and revocation lists change a few times a day; a look costs a few `stat` calls.
 const RELOAD_EVERY: Duration = Duration::from_secs(10);
+
+/// Asking a witness takes some milliseconds, and a batch of entries is asked about at once.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// Time enough for a witness to be restarted.
+const ALARM_AFTER: Duration = Duration::from_secs(300);
 
 pub fn read(
     text: &str,
@@ -55,6 +61,8 @@ fn whole(mut root: Section<'_, '_>) -> Option<Config> {
     let rates = rates(root.section("rates"));
     let providers = providers(&root.section("providers"));
     let log = log(root.section("log"));
+    let witness = root.optional_section("witness").map(witness);
+    let witnesses = root.optional_section("witnesses").map(witnesses);
     root.finish();
     let (tls, reload_every) = tls?;
     Some(Config {
@@ -69,7 +77,36 @@ fn whole(mut root: Section<'_, '_>) -> Option<Config> {
         rates,
         providers,
         log,
+        witness: present(witness)?,
+        witnesses: present(witnesses)?,
     })
+}
+
+/// A section that was left out is nothing; one that is faulty makes the whole faulty.
+fn present<T>(section: Option<Option<T>>) -> Option<Option<T>> {
+    match section {
+        Some(section) => section.map(Some),
+        None => Some(None),
+    }
+}
+
+fn witness(mut s: Section<'_, '_>) -> Option<Witness> {
+    let name = s.required("name");
+    let key = s.secret("key");
+    let folder = s.required("folder");
+    let logs = s.or("logs", Vec::new());
+    s.finish();
+    Some(Witness { name: name?, key: key?, folder: folder?, logs })
+}
+
+fn witnesses(mut s: Section<'_, '_>) -> Option<Witnesses> {
+    let policy = s.required("policy");
+    let authorities = not_empty(&mut s, "authorities");
+    let every = s.or("every", ASK_EVERY);
+    let alarm = s.or("alarm", ALARM_AFTER);
+    let stop_after = s.optional("stop_after");
+    s.finish();
+    Some(Witnesses { policy: policy?, authorities: authorities?, every, alarm, stop_after })
 }
 
 fn deployment(mut s: Section<'_, '_>) -> Option<Deployment> {

@@ -17,7 +17,7 @@ use varco_core::registry::{Identity, Side};
 use varco_core::wire::Message;
 
 use super::problem::Problem;
-use super::{admin, receipt, status};
+use super::{admin, auditor, public, receipt, search, status};
 use crate::app::App;
 use crate::inbound::{self, Call, Unanswered};
 use crate::server::Peer;
@@ -44,6 +44,11 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/notices", get(all(|| Call::Notices)))
         .route("/notices/{id}/ack", post(one(Call::Acknowledge)))
         .route("/exchanges/{id}/receipt", get(receipt::receipt))
+        .route("/log/checkpoint", get(public::checkpoint))
+        .route("/log/tile/entries/{*bundle}", get(auditor::entries))
+        .route("/log/tile/{*tile}", get(public::hashes))
+        .route("/log/bodies/{*bundle}", get(auditor::bodies))
+        .route("/log/search", post(search::search))
         .route("/registry", get(admin::registry).post(admin::apply_registry))
         .route("/policies", post(admin::apply_policy))
         .route("/suspensions", post(admin::suspend))
@@ -196,6 +201,7 @@ fn problem(unanswered: &Unanswered) -> Problem {
         Unanswered::Verify(error) => problem.detail(error.to_string()),
         Unanswered::Append(_)
         | Unanswered::Claim(_)
+        | Unanswered::NoQuorum
         | Unanswered::Release(_)
         | Unanswered::Sign(_)
         | Unanswered::Token(_) => problem,

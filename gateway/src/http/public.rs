@@ -4,15 +4,21 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use varco_core::code::Code;
+use varco_core::hash::Sha256;
 use varco_core::log::tile::{self, TileId};
+use varco_core::log::witness::{REQUEST_MAX, Refusal};
 
 use super::problem::Problem;
 use crate::app::App;
+use crate::witness::AddError;
+use crate::witnesses::Witnesses;
 
 /// A full tile never changes, and neither does a partial one of a given width.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
@@ -21,20 +27,24 @@ pub fn routes(app: Arc<App>) -> Router {
     Router::new()
         .route("/log/checkpoint", get(checkpoint))
         .route("/log/tile/{*tile}", get(hashes))
+        .route("/witness/add-checkpoint", post(add_checkpoint))
+        .route("/witness/{origin}/checkpoint", get(watched))
         .fallback(async || Problem::new(Code::HttpNotFound))
         .method_not_allowed_fallback(async || Problem::new(Code::HttpMethod))
         .with_state(app)
 }
 
-/// The newest checkpoint this replica has signed, as a signed note.
-async fn checkpoint(State(app): State<Arc<App>>) -> Response {
-    let signed = app.store.checkpoint();
+/// The newest checkpoint this replica has signed, as a signed note; where there are witnesses, the newest one that
+/// enough of them have cosigned, as soon as there is one.
+pub async fn checkpoint(State(app): State<Arc<App>>) -> Response {
+    let cosigned = app.witnesses.as_ref().and_then(Witnesses::cosigned);
+    let signed = cosigned.unwrap_or_else(|| app.store.checkpoint());
     ([(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-cache")], signed.note.to_string())
         .into_response()
 }
 
 /// `/log/tile/<L>/<N>[.p/<W>]`
-async fn hashes(State(app): State<Arc<App>>, Path(path): Path<String>) -> Response {
+pub async fn hashes(State(app): State<Arc<App>>, Path(path): Path<String>) -> Response {
     let Ok(tile) = format!("tile/{path}").parse::<TileId>() else {
         return Problem::new(Code::HttpNotFound).into_response();
     };
@@ -52,5 +62,51 @@ async fn hashes(State(app): State<Arc<App>>, Path(path): Path<String>) -> Respon
             tracing::error!(%error, "a tile could not be read");
             Problem::new(Code::LogUnavailable).into_response()
         }
+    }
+}
+
+/// `POST /witness/add-checkpoint` (c2sp.org/tlog-witness): this gateway as a witness of another log.
+async fn add_checkpoint(State(app): State<Arc<App>>, body: Bytes) -> Response {
+    let Some(witness) = app.witness.clone().filter(|_| body.len() <= REQUEST_MAX) else {
+        return Problem::new(Code::HttpNotFound).into_response();
+    };
+    let now = app.now();
+    let added = tokio::task::spawn_blocking(move || witness.add(&body, now)).await;
+    match added.unwrap_or_else(|error| Err(AddError::Memory(error.to_string()))) {
+        Ok(cosignature) => cosignature.to_string().into_response(),
+        Err(AddError::Refused(refusal)) => refused(&refusal),
+        Err(AddError::Memory(error)) => {
+            tracing::error!(error, "the witness cannot cosign");
+            Problem::new(Code::LogUnavailable).into_response()
+        }
+    }
+}
+
+/// The specification gives the status of each refusal, and for a conflict the body.
+fn refused(refusal: &Refusal) -> Response {
+    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    match refusal {
+        Refusal::Stale(size) | Refusal::OtherRoot(size) => {
+            (status, [(CONTENT_TYPE, "text/x.tlog.size")], format!("{size}\n")).into_response()
+        }
+        Refusal::Inconsistent
+        | Refusal::Malformed
+        | Refusal::NotSigned
+        | Refusal::OldTooLarge
+        | Refusal::UnknownLog => {
+            (status, [(CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{refusal}\n")).into_response()
+        }
+    }
+}
+
+/// `GET /witness/<SHA-256 of the origin>/checkpoint`: the last checkpoint this witness has cosigned of a log.
+async fn watched(State(app): State<Arc<App>>, Path(origin): Path<String>) -> Response {
+    let last = origin.parse::<Sha256>().ok().zip(app.witness.as_ref());
+    match last.and_then(|(origin, witness)| witness.last(&origin)) {
+        Some(note) => {
+            let headers = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-cache")];
+            (headers, note.to_string()).into_response()
+        }
+        None => Problem::new(Code::HttpNotFound).into_response(),
     }
 }

@@ -14,6 +14,7 @@ use super::problem::MEDIA_TYPE;
 use crate::app::App;
 use crate::policies::Version;
 use crate::tls::Revocation;
+use crate::witnesses::Quorum;
 
 /// The contract, kept as a file so that it can be read and checked without running anything.
 const OPENAPI: &str = include_str!("../../openapi.yaml");
@@ -62,6 +63,7 @@ pub async fn status(State(app): State<Arc<App>>) -> Response {
             "refused": *app.policy_refused.load_full(),
         },
         "log": { "healthy": healthy, "why": why, "size": log.head.size, "last_commit": log.last_commit, "queue": log.queue },
+        "witnesses": app.witnesses.as_ref().map(|witnesses| quorum(&witnesses.quorum(now))),
         "channel": {
             "certificate_until": channel.certificate_until,
             "ends_soon": channel.certificate_until < now.plus(SOON),
@@ -78,6 +80,18 @@ pub async fn status(State(app): State<Arc<App>>) -> Response {
 fn version(version: &Version) -> Value {
     let policy = &version.bundle.policy;
     json!({ "version": policy.version(), "sha256": policy.sha256(), "from": version.from })
+}
+
+fn quorum(quorum: &Quorum) -> Value {
+    let parties = quorum.parties.iter();
+    let parties =
+        parties.map(|party| json!({ "name": party.name, "cosigned": party.size, "fault": party.fault }));
+    json!({
+        "cosigned": quorum.cosigned,
+        "reached": quorum.reached,
+        "alarm": quorum.alarm,
+        "witnesses": parties.collect::<Vec<_>>(),
+    })
 }
 
 fn provider(status: &varco_adapters::Status) -> Value {

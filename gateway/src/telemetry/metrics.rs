@@ -61,6 +61,9 @@ fn describe() {
     describe_gauge!("varco_log_size", "Entries in the access log");
     describe_gauge!("varco_log_queue", "Entries that wait to be committed");
     describe_gauge!("varco_log_healthy", "1 if the access log can be written");
+    describe_gauge!("varco_log_cosigned_size", "Entries that a quorum of witnesses has cosigned");
+    describe_gauge!("varco_log_quorum_seconds", "When the quorum was last reached, in Unix time");
+    describe_gauge!("varco_log_quorum_alarm", "1 if there was no quorum for too long");
     describe_histogram!("varco_log_batch_entries", "Entries committed together");
     describe_histogram!("varco_log_commit_duration_seconds", Unit::Seconds, "Time of one commit");
     describe_gauge!("varco_certificate_until_seconds", "When the server certificate ends, in Unix time");
@@ -139,6 +142,26 @@ pub fn log_state(size: u64, queue: usize, health: LogHealth) {
     gauge!("varco_log_size").set(number(size));
     gauge!("varco_log_queue").set(number(u64::try_from(queue).unwrap_or(u64::MAX)));
     gauge!("varco_log_healthy").set(if health == LogHealth::Healthy { 1.0 } else { 0.0 });
+}
+
+/// Whether the quorum of witnesses has been missing for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuorumAlarm {
+    Off,
+    On,
+}
+
+impl From<bool> for QuorumAlarm {
+    fn from(alarm: bool) -> Self {
+        if alarm { Self::On } else { Self::Off }
+    }
+}
+
+/// How it stands with the witnesses of the access log.
+pub fn quorum(size: u64, reached: Timestamp, alarm: QuorumAlarm) {
+    gauge!("varco_log_cosigned_size").set(number(size));
+    gauge!("varco_log_quorum_seconds").set(number(u64::try_from(reached.seconds()).unwrap_or(0)));
+    gauge!("varco_log_quorum_alarm").set(if alarm == QuorumAlarm::On { 1.0 } else { 0.0 });
 }
 
 /// The state of a listener's channel; `listener` is its name in the configuration.

@@ -16,6 +16,7 @@ mod plan;
 pub mod read;
 pub mod recover;
 mod rows;
+pub mod search;
 mod statements;
 pub mod status;
 pub mod store;

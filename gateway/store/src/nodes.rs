@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::Row as _;
 use varco_core::hash::Sha256;
+use varco_core::log::tile;
 use varco_core::log::tree::{Frontier, Hashes, node_hash};
 
 use crate::db::{Pools, on};
@@ -50,10 +51,16 @@ impl Nodes {
         Self::read(pools, edge(size), size).await
     }
 
+    /// What a consistency proof between two sizes needs.
+    pub async fn for_consistency(pools: &Pools, old: u64, size: u64) -> Result<Self, NodesError> {
+        let places = tile::for_consistency(old, size).into_iter();
+        Self::read(pools, places.map(|tile| (u32::from(tile.level), tile.n)).collect(), size).await
+    }
+
     async fn read(pools: &Pools, places: BTreeSet<Place>, size: u64) -> Result<Self, NodesError> {
         let mut tiles = BTreeMap::new();
         for place in places {
-            if let Some(hashes) = tile(pools, place, size).await? {
+            if let Some(hashes) = self::tile(pools, place, size).await? {
                 tiles.insert(place, hashes);
             }
         }

@@ -9,7 +9,7 @@ use varco_core::id::{AgencyId, ExchangeId, Pseudonym};
 use varco_core::log::entry::{Kind, Slot, SlotName, Slots};
 use varco_core::log::leaf::{Leaf, LeafFault};
 use varco_core::log::proof::{Proof, Receipt};
-use varco_core::log::tree::{Frontier, ProveError, inclusion_path};
+use varco_core::log::tree::{Frontier, ProveError, consistency_proof, inclusion_path};
 
 use crate::db::{Address, ConnectError, Pools, on};
 use crate::nodes::{self, Nodes, NodesError};
@@ -79,7 +79,7 @@ pub struct StoredLeaf {
 /// Connections that can only read. Needs no anchor and disturbs no writer, so tools may use it beside a gateway.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    pools: Arc<Pools>,
+    pub(crate) pools: Arc<Pools>,
 }
 
 impl Reader {
@@ -288,6 +288,12 @@ impl Reader {
     pub async fn inclusion_path(&self, index: u64, size: u64) -> Result<Vec<Sha256>, ReadError> {
         let nodes = Nodes::for_path(&self.pools, index, size).await?;
         Ok(inclusion_path(&nodes, index, size)?)
+    }
+
+    /// What shows that the tree of size `old` is a beginning of the tree of size `new`.
+    pub async fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<Sha256>, ReadError> {
+        let nodes = Nodes::for_consistency(&self.pools, old, new).await?;
+        Ok(consistency_proof(&nodes, old, new)?)
     }
 
     /// The receipt of an entry under a checkpoint of a tree of this size.

@@ -2,11 +2,13 @@
 
 use varco_core::hash::Sha256;
 use varco_core::log::tile::{LEVEL_MAX, TileId, WIDTH, perfect_root};
-use varco_store::read::{ReadError, Reader};
+
+use super::Failure;
+use super::source::Source;
 
 /// Takes the leaf hashes in order and compares each tile as soon as it is complete. Holds at most 256 hashes a level.
 pub struct TileCheck<'a> {
-    reader: &'a Reader,
+    source: &'a Source,
     size: u64,
     /// For each level, how many tiles were compared and the hashes of the one that grows.
     levels: Vec<(u64, Vec<Sha256>)>,
@@ -14,12 +16,12 @@ pub struct TileCheck<'a> {
 }
 
 impl<'a> TileCheck<'a> {
-    pub fn of(reader: &'a Reader, size: u64) -> Self {
+    pub fn of(source: &'a Source, size: u64) -> Self {
         let levels = (0..=LEVEL_MAX).map(|_| (0, Vec::new())).collect();
-        Self { reader, size, levels, wrong: Vec::new() }
+        Self { source, size, levels, wrong: Vec::new() }
     }
 
-    pub async fn leaf(&mut self, hash: Sha256) -> Result<(), ReadError> {
+    pub async fn leaf(&mut self, hash: Sha256) -> Result<(), Failure> {
         let mut carry = Some(hash);
         for level in 0..=LEVEL_MAX {
             let Some(hash) = carry.take() else { break };
@@ -33,7 +35,7 @@ impl<'a> TileCheck<'a> {
     }
 
     /// The tiles that are not what the leaves make them, after the incomplete ones at the right edge were compared too.
-    pub async fn finish(mut self) -> Result<Vec<TileId>, ReadError> {
+    pub async fn finish(mut self) -> Result<Vec<TileId>, Failure> {
         for level in 0..=LEVEL_MAX {
             self.compare(level).await?;
         }
@@ -41,7 +43,7 @@ impl<'a> TileCheck<'a> {
     }
 
     /// Compares the tile that grows at this level and begins the next one. Gives back the root of a full one.
-    async fn compare(&mut self, level: u8) -> Result<Option<Sha256>, ReadError> {
+    async fn compare(&mut self, level: u8) -> Result<Option<Sha256>, Failure> {
         let Some((n, hashes)) = self.levels.get_mut(usize::from(level)) else { return Ok(None) };
         let (here, hashes) = (*n, std::mem::take(hashes));
         *n += 1;
@@ -49,11 +51,7 @@ impl<'a> TileCheck<'a> {
         if width == 0 {
             return Ok(None);
         }
-        let stored = match self.reader.tile(u32::from(level), here, self.size).await {
-            Ok(stored) => stored,
-            Err(ReadError::Damaged(_)) => None,
-            Err(fault) => return Err(fault),
-        };
+        let stored = self.source.tile(level, here, self.size).await?;
         if stored.as_ref() != Some(&hashes) {
             self.wrong.push(TileId { level, n: here, width });
         }

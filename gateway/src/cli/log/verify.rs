@@ -9,10 +9,11 @@ use varco_core::log::checkpoint::CheckpointFault;
 use varco_core::log::entry::Slots;
 use varco_core::log::proof::{LogVerifier, ProofFault, Receipt};
 use varco_core::log::tile::TileId;
-use varco_core::log::tree::{Head, leaf_hash};
+use varco_core::log::tree::{Frontier, Head, leaf_hash};
 use varco_store::anchor::Anchor;
-use varco_store::read::{LogHead, ReadError, Reader};
+use varco_store::read::{LogHead, ReadError};
 
+use super::source::{Place, Source as Log};
 use super::tiles::TileCheck;
 use super::{Answer, Failure, Lang, Trust, read_file, wait, words};
 
@@ -22,11 +23,10 @@ mod report;
 const PAGE: u64 = 256;
 
 #[derive(clap::Args)]
-#[command(group(clap::ArgGroup::new("signed").required(true).multiple(true).args(["anchor", "checkpoint", "receipt"])))]
+#[command(group(clap::ArgGroup::new("signed").required(true).multiple(true).args(["anchor", "checkpoint", "receipt", "url", "export"])))]
 pub struct Args {
-    /// The database: `sqlite:<path>` or `postgres://...`. It is only read; the gateway may be running.
-    #[arg(long, value_name = "URL")]
-    database: String,
+    #[command(flatten)]
+    place: Place,
     /// The gateway's anchor file, with the last checkpoint it has signed.
     #[arg(long, value_name = "FILE")]
     anchor: Option<PathBuf>,
@@ -73,6 +73,15 @@ struct Outcome {
     report: Report,
     /// Tiles that are not what the leaves make them; `None` when leaves are missing and nothing can be said.
     tiles: Option<Vec<TileId>>,
+    reach: Reach,
+}
+
+/// How far the check could go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    Entries,
+    /// Entries are for auditors; whoever has none of them can still check the tree over their hashes.
+    Hashes,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
@@ -89,7 +98,12 @@ async fn outcome(args: &Args) -> Result<Outcome, Failure> {
     let verifier = args.trust.verifier()?;
     // Before the database is read: whatever was signed by now must be there.
     let claims = claims(args, &verifier)?;
-    verify(&args.database, verifier.origin(), claims, args.answer.lang).await
+    let log = args.place.open().await?;
+    let outcome = verify(&log, &verifier, claims, args.answer.lang).await;
+    if let Log::Database(reader) = &log {
+        reader.close().await;
+    }
+    outcome
 }
 
 fn claims(args: &Args, verifier: &LogVerifier) -> Result<Vec<Claim>, Failure> {
@@ -127,17 +141,63 @@ fn received(verifier: &LogVerifier, path: &Path) -> Result<Worth, Failure> {
     })
 }
 
-async fn verify(url: &str, origin: &str, claims: Vec<Claim>, lang: Lang) -> Result<Outcome, Failure> {
-    let reader = Reader::open(url).await?;
-    let head = reader.log().await?.ok_or(Failure::NoLog)?;
+async fn verify(
+    log: &Log,
+    verifier: &LogVerifier,
+    mut claims: Vec<Claim>,
+    lang: Lang,
+) -> Result<Outcome, Failure> {
+    let head = match log {
+        Log::Database(reader) => reader.log().await?.ok_or(Failure::NoLog)?,
+        Log::Files(files) => {
+            let path = PathBuf::from("checkpoint");
+            let opened = verifier.open(&files.checkpoint().await?);
+            let checkpoint = opened.map_err(|fault| Failure::Checkpoint(path.clone(), fault))?;
+            let worth = Worth::Head(checkpoint.head());
+            claims.push(Claim { source: Source::Checkpoint, path, worth });
+            LogHead { origin: checkpoint.origin, size: checkpoint.size, root: checkpoint.root }
+        }
+    };
     let mut heads = vec![Head { size: head.size, root: head.root }];
     heads.extend(claims.iter().filter_map(Claim::head));
     let bar = progress(head.size, lang);
-    let audited = audit(&reader, head.size, Audit::against(&heads), &bar).await;
+    let reach = if log.has_entries(head.size).await? { Reach::Entries } else { Reach::Hashes };
+    let audited = match reach {
+        Reach::Entries => audit(log, head.size, Audit::against(&heads), &bar).await,
+        Reach::Hashes => audit_hashes(log, head.size, &heads, &bar).await,
+    };
     bar.finish_and_clear();
-    reader.close().await;
     let (report, tiles) = audited?;
-    Ok(Outcome { origin: origin.to_owned(), head, claims, report, tiles })
+    Ok(Outcome { origin: verifier.origin().to_owned(), head, claims, report, tiles, reach })
+}
+
+/// The tree over the leaf hashes, where the entries themselves cannot be read.
+async fn audit_hashes(
+    log: &Log,
+    size: u64,
+    heads: &[Head],
+    bar: &ProgressBar,
+) -> Result<(Report, Option<Vec<TileId>>), Failure> {
+    let mut tiles = TileCheck::of(log, size);
+    let mut frontier = Frontier::new();
+    let mut verdicts: Vec<_> = heads.iter().map(|head| (*head, HeadVerdict::Beyond)).collect();
+    for n in 0..size.div_ceil(PAGE) {
+        for hash in log.tile(0, n, size).await?.unwrap_or_default() {
+            frontier.push(hash);
+            tiles.leaf(hash).await?;
+            for (head, verdict) in verdicts.iter_mut().filter(|(head, _)| head.size == frontier.size()) {
+                let root = frontier.root();
+                *verdict = if head.root == root { HeadVerdict::Ok } else { HeadVerdict::Differs(root) };
+            }
+        }
+        bar.set_position(frontier.size());
+    }
+    let mut report = Audit::against(&[]).finish();
+    report.size = frontier.size();
+    report.root = (frontier.size() == size).then(|| frontier.root());
+    report.heads = verdicts;
+    let tiles = if frontier.size() == size { Some(tiles.finish().await?) } else { None };
+    Ok((report, tiles))
 }
 
 /// Drawn on a terminal only; piped output stays quiet.
@@ -152,17 +212,17 @@ fn progress(size: u64, lang: Lang) -> ProgressBar {
 }
 
 async fn audit(
-    reader: &Reader,
+    log: &Log,
     size: u64,
     mut audit: Audit,
     bar: &ProgressBar,
 ) -> Result<(Report, Option<Vec<TileId>>), Failure> {
-    let mut tiles = TileCheck::of(reader, size);
+    let mut tiles = TileCheck::of(log, size);
     let mut taken = 0;
     for from in (0..size).step_by(usize::try_from(PAGE).unwrap_or(1)) {
         let to = from.saturating_add(PAGE).min(size);
-        let mut bodies = bodies(reader, from, to).await?.into_iter().peekable();
-        for stored in reader.stored(from, to).await? {
+        let mut bodies = bodies(log, from, to).await?.into_iter().peekable();
+        for stored in log.stored(from, to).await? {
             while bodies.next_if(|(index, _)| *index < stored.index).is_some() {}
             let slots = bodies.next_if(|(index, _)| *index == stored.index).map(|(_, slots)| slots);
             let entry = Stored {
@@ -186,17 +246,17 @@ async fn audit(
 }
 
 /// The bodies of a page. A row that cannot be one is taken as absent, which the audit then reports for its entry.
-async fn bodies(reader: &Reader, from: u64, to: u64) -> Result<Vec<(u64, Slots)>, ReadError> {
-    match reader.slots_between(from, to).await {
-        Err(ReadError::Damaged(_)) => {}
-        other => return other,
-    }
+async fn bodies(log: &Log, from: u64, to: u64) -> Result<Vec<(u64, Slots)>, Failure> {
+    let reader = match (log.bodies(from, to).await, log) {
+        (Err(Failure::Read(ReadError::Damaged(_))), Log::Database(reader)) => reader,
+        (other, _) => return other,
+    };
     let mut found = Vec::new();
     for index in from..to {
         match reader.slots(index).await {
             Ok(slots) => found.push((index, slots)),
             Err(ReadError::Damaged(_)) => {}
-            Err(fault) => return Err(fault),
+            Err(fault) => return Err(fault.into()),
         }
     }
     Ok(found)

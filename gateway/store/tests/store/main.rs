@@ -17,6 +17,8 @@ mod postgres;
 #[cfg(test)]
 mod replicas;
 #[cfg(test)]
+mod search;
+#[cfg(test)]
 mod withdrawal;
 #[cfg(test)]
 mod world;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use varco_core::log::audit::{Finding, HeadVerdict, Verdict};
 use varco_core::log::tree::Head;
 
-use super::{Claim, Lang, Outcome, Source, Worth, words};
+use super::{Claim, Lang, Outcome, Reach, Source, Worth, words};
 
 /// More findings than this are only counted: nobody reads on, and `--json` has them all.
 const SHOWN: usize = 20;
@@ -17,6 +17,7 @@ pub fn json(outcome: &Outcome) -> Value {
         report.kinds.iter().map(|(kind, count)| (kind.text().to_owned(), json!(count))).collect();
     json!({
         "sound": outcome.is_sound(),
+        "entries_checked": outcome.reach == Reach::Entries,
         "origin": outcome.origin,
         "database": {
             "origin": outcome.head.origin,
@@ -162,6 +163,13 @@ fn write_findings(out: &mut String, outcome: &Outcome, lang: Lang) -> std::fmt::
 
 fn write_ending(out: &mut String, outcome: &Outcome, lang: Lang) -> std::fmt::Result {
     let report = &outcome.report;
+    if outcome.reach == Reach::Hashes {
+        let only = lang.of(
+            "Verificato l'albero delle impronte; le voci sono leggibili solo da un auditor.",
+            "Checked the tree of hashes; entries can be read by auditors only.",
+        );
+        writeln!(out, "{:<10} {only}", "")?;
+    }
     let bodies = lang.of("voci con tutte le loro parti", "entries with all their bodies");
     let erased = report.count(|verdict| matches!(verdict, Verdict::ErasedByOrder(_)));
     write!(out, "{:<10} {} {bodies}", lang.of("Corpi", "Bodies"), words::number(lang, report.intact))?;

@@ -1,0 +1,170 @@
+//! Where a log is read from: its database, its address, or a folder that `varco log export` made.
+//!
+//! The last two hold the same files (c2sp.org/tlog-tiles, and `bodies/` beside the entries). Nothing of them is
+//! believed: whoever reads holds every hash against a signed checkpoint.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use varco_core::hash::Sha256;
+use varco_core::log::bodies;
+use varco_core::log::entry::Slots;
+use varco_core::log::tile::{self, BundleId, TileId, WIDTH};
+use varco_store::read::{ReadError, Reader, StoredLeaf};
+
+use super::Failure;
+use crate::fetch::{Fetcher, Identity};
+
+/// The place of a log, as given on the command line.
+#[derive(clap::Args)]
+pub struct Place {
+    /// The database: `sqlite:<path>` or `postgres://...`. It is only read; the gateway may be running.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["url", "export"], required_unless_present_any = ["url", "export"])]
+    pub database: Option<String>,
+    /// The address of the log: `https://<host>/log`, or for auditors `https://<host>/rest/varco/v1/log`.
+    #[arg(long, value_name = "URL", conflicts_with = "export", requires = "ca")]
+    pub url: Option<String>,
+    /// A folder that `varco log export` made.
+    #[arg(long, value_name = "FOLDER")]
+    pub export: Option<PathBuf>,
+    #[command(flatten)]
+    pub channel: Channel,
+}
+
+/// How an address is reached.
+#[derive(clap::Args)]
+pub struct Channel {
+    /// The authority of the server's certificate, PEM.
+    #[arg(long, value_name = "FILE")]
+    pub ca: Vec<PathBuf>,
+    /// An auditor's certificate, PEM: with it entries and bodies are read too.
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub certificate: Option<PathBuf>,
+    /// The certificate's private key, PEM.
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    pub client_key: Option<PathBuf>,
+}
+
+impl Channel {
+    fn fetcher(&self) -> Result<Fetcher, Failure> {
+        let identity = self.certificate.as_deref().zip(self.client_key.as_deref());
+        let identity = identity.map(|(certificate, key)| Identity { certificate, key });
+        Ok(Fetcher::new(&self.ca, identity.as_ref())?)
+    }
+}
+
+/// An open log.
+pub enum Source {
+    Database(Reader),
+    Files(Files),
+}
+
+impl Place {
+    pub async fn open(&self) -> Result<Source, Failure> {
+        if let Some(url) = &self.database {
+            return Ok(Source::Database(Reader::open(url).await?));
+        }
+        if let Some(folder) = &self.export {
+            return Ok(Source::Files(Files::Folder(folder.clone())));
+        }
+        let base = self.url.clone().unwrap_or_default();
+        Ok(Source::Files(Files::at(&base, &self.channel)?))
+    }
+}
+
+impl Source {
+    /// Whether entries and bodies can be read here, or hashes only.
+    pub async fn has_entries(&self, size: u64) -> Result<bool, Failure> {
+        match (self, BundleId::all(size).next()) {
+            (Self::Database(_), _) | (Self::Files(_), None) => Ok(true),
+            (Self::Files(files), Some(first)) => Ok(files.read(&first.to_string()).await?.is_some()),
+        }
+    }
+
+    /// A tile of the tree of this size, as wide as it is then.
+    pub async fn tile(&self, level: u8, n: u64, size: u64) -> Result<Option<Vec<Sha256>>, Failure> {
+        match self {
+            Self::Database(reader) => match reader.tile(u32::from(level), n, size).await {
+                Err(ReadError::Damaged(_)) => Ok(None),
+                read => Ok(read?),
+            },
+            Self::Files(files) => match TileId::holding(level, n.saturating_mul(WIDTH), size) {
+                Some(tile) => files.tile(tile).await,
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// The leaves `from..to` with the hashes kept of them: at most a bundle, from its beginning.
+    pub async fn stored(&self, from: u64, to: u64) -> Result<Vec<StoredLeaf>, Failure> {
+        let files = match self {
+            Self::Database(reader) => return Ok(reader.stored(from, to).await?),
+            Self::Files(files) => files,
+        };
+        let Some(tile) = TileId::holding(0, from, to) else { return Ok(Vec::new()) };
+        let bundle = BundleId { n: tile.n, width: tile.width };
+        let Some(bytes) = files.read(&bundle.to_string()).await? else { return Ok(Vec::new()) };
+        let hashes = files.tile(tile).await?.unwrap_or_default();
+        // A bundle that cannot be taken apart holds no entry: the audit says that they are missing.
+        let leaves = tile::bundle_from_bytes(bundle, &bytes).unwrap_or_default();
+        let stored = (from..).zip(leaves).zip(hashes);
+        Ok(stored
+            .map(|((index, leaf), leaf_hash)| StoredLeaf { index, leaf: leaf.to_vec(), leaf_hash })
+            .collect())
+    }
+
+    /// The bodies of the entries `from..to`.
+    pub async fn bodies(&self, from: u64, to: u64) -> Result<Vec<(u64, Slots)>, Failure> {
+        match self {
+            Self::Database(reader) => Ok(reader.slots_between(from, to).await?),
+            Self::Files(files) => {
+                let Some(tile) = TileId::holding(0, from, to) else { return Ok(Vec::new()) };
+                let path = bodies::path(BundleId { n: tile.n, width: tile.width });
+                let bytes = files.read(&path).await?.unwrap_or_default();
+                bodies::from_lines(&bytes).ok_or(Failure::Bodies)
+            }
+        }
+    }
+}
+
+/// The files of a log behind an address or in a folder.
+pub enum Files {
+    Folder(PathBuf),
+    Remote { base: String, fetcher: Box<Fetcher> },
+}
+
+impl Files {
+    pub fn at(base: &str, channel: &Channel) -> Result<Self, Failure> {
+        let base = base.trim_end_matches('/').to_owned();
+        Ok(Self::Remote { base, fetcher: Box::new(channel.fetcher()?) })
+    }
+
+    /// A file by its path below the log; `None` when it is not there, or not for us.
+    pub async fn read(&self, path: &str) -> Result<Option<Bytes>, Failure> {
+        match self {
+            Self::Folder(folder) => match std::fs::read(folder.join(path)) {
+                Ok(bytes) => Ok(Some(bytes.into())),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(Failure::File(folder.join(path), error)),
+            },
+            Self::Remote { base, fetcher } => {
+                let fetched = fetcher.get(&format!("{base}/{path}")).await?;
+                match fetched.status {
+                    200 => Ok(Some(fetched.body)),
+                    403 | 404 => Ok(None),
+                    status => Err(Failure::Usage(format!("{base}/{path} was answered {status}"))),
+                }
+            }
+        }
+    }
+
+    /// The newest checkpoint, as a signed note.
+    pub async fn checkpoint(&self) -> Result<Bytes, Failure> {
+        self.read("checkpoint").await?.ok_or(Failure::NoLog)
+    }
+
+    pub async fn tile(&self, tile: TileId) -> Result<Option<Vec<Sha256>>, Failure> {
+        let bytes = self.read(&tile.to_string()).await?;
+        Ok(bytes.and_then(|bytes| tile::from_bytes(tile, &bytes).ok()))
+    }
+}

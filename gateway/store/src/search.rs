@@ -1,0 +1,166 @@
+//! Finding entries: the newest first, by what a leaf says openly, by operator and office, and by person.
+//!
+//! A search never takes long: it looks through a bounded part of the log and says where to go on. A page may therefore
+//! be short, even empty, and still have a next one.
+
+use std::time::Duration;
+
+use sqlx::AssertSqlSafe;
+use tokio::time::Instant;
+use varco_core::id::Pseudonym;
+use varco_core::log::entry::Kind;
+use varco_core::log::leaf::Leaf;
+use varco_core::time::Timestamp;
+
+use crate::db::on;
+use crate::read::{PAGE_MAX, ReadError, Reader, SUBJECTS_MAX};
+
+/// Entries looked through with the first statement, and with each later one at most: 65,536 rows that must all be read
+/// take some 100 ms.
+const WINDOW_FIRST: u64 = 4096;
+const WINDOW_LAST: u64 = 65_536;
+
+/// After this no further statement is begun.
+const PATIENCE: Duration = Duration::from_millis(60);
+
+/// What entries must have. What is left out does not matter.
+#[derive(Clone, Debug, Default)]
+pub struct Search {
+    /// Not before this time, and before that one.
+    pub from: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+    /// As consumer or provider.
+    pub agency: Option<String>,
+    pub consumer: Option<String>,
+    pub provider: Option<String>,
+    pub purpose: Option<String>,
+    pub record_type: Option<String>,
+    pub kind: Option<Kind>,
+    pub code: Option<String>,
+    pub operator: Option<String>,
+    pub office: Option<String>,
+    /// About one of these people: a person's pseudonyms of all epochs.
+    pub subjects: Option<Vec<Pseudonym>>,
+    /// Only entries before this index: where the last page ended.
+    pub before: Option<u64>,
+    /// At most so many entries, up to [`PAGE_MAX`].
+    pub limit: u64,
+}
+
+/// A page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The newest first.
+    pub entries: Vec<Leaf>,
+    /// Where to go on with `before`; `None` when nothing is left.
+    pub next: Option<u64>,
+}
+
+impl Reader {
+    /// The newest entries that fit.
+    pub async fn search(&self, search: &Search) -> Result<Found, ReadError> {
+        if search.subjects.as_ref().is_some_and(|subjects| subjects.len() > SUBJECTS_MAX)
+            || search.limit > PAGE_MAX
+        {
+            return Err(ReadError::TooMuch);
+        }
+        let size = self.log().await?.map_or(0, |log| log.size);
+        // Times never go back, so a period is a range of indices.
+        let first = match search.from {
+            Some(from) => self.first_at(from, size).await?,
+            None => 0,
+        };
+        let mut end = match search.until {
+            Some(until) => self.first_at(until, size).await?,
+            None => size,
+        };
+        end = end.min(search.before.unwrap_or(end));
+        let begun = Instant::now();
+        let mut entries = Vec::new();
+        let mut window = WINDOW_FIRST;
+        while end > first && begun.elapsed() < PATIENCE {
+            let left = search.limit.saturating_sub(u64::try_from(entries.len()).unwrap_or(u64::MAX));
+            let start = end.saturating_sub(window).max(first);
+            let mut found = self.window(search, start..end, left).await?;
+            let full = u64::try_from(found.len()).is_ok_and(|found| found >= left);
+            end = if full { found.last().map_or(start, Leaf::index) } else { start };
+            entries.append(&mut found);
+            if full {
+                break;
+            }
+            window = window.saturating_mul(4).min(WINDOW_LAST);
+        }
+        Ok(Found { entries, next: (end > first).then_some(end) })
+    }
+
+    /// The index of the first entry at this time or later.
+    async fn first_at(&self, at: Timestamp, size: u64) -> Result<u64, ReadError> {
+        const FIRST: &str = "SELECT idx FROM log_entry WHERE at >= $1 ORDER BY at, idx LIMIT 1";
+        let found: Option<i64> = on!(&*self.pools, pool => {
+            sqlx::query_scalar(FIRST).bind(at.millis()).fetch_optional(pool).await?
+        });
+        Ok(found.and_then(|index| u64::try_from(index).ok()).unwrap_or(size))
+    }
+
+    async fn window(
+        &self,
+        search: &Search,
+        range: std::ops::Range<u64>,
+        limit: u64,
+    ) -> Result<Vec<Leaf>, ReadError> {
+        let (sql, texts) = statement(search);
+        let sql = AssertSqlSafe(sql);
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let (from, to, limit) = (number(range.start), number(range.end), number(limit));
+        let leaves: Vec<String> = on!(&*self.pools, pool => {
+            let mut query = sqlx::query_scalar(sql).bind(from).bind(to).bind(limit);
+            for text in texts {
+                query = query.bind(text);
+            }
+            query.fetch_all(pool).await?
+        });
+        leaves.iter().map(|leaf| Ok(Leaf::parse(leaf.as_bytes())?)).collect()
+    }
+}
+
+/// The statement for one window: `$1..$2` is the range, `$3` the limit, the texts follow.
+fn statement(search: &Search) -> (String, Vec<String>) {
+    let mut texts: Vec<String> = Vec::new();
+    let mut sql = "SELECT e.leaf FROM log_entry e".to_owned();
+    if search.operator.is_some() || search.office.is_some() {
+        sql.push_str(" JOIN log_slots s ON s.idx = e.idx");
+    }
+    sql.push_str(" WHERE e.idx >= $1 AND e.idx < $2");
+    let kind = search.kind.map(|kind| kind.text().to_owned());
+    for (column, value) in [
+        ("e.consumer", &search.consumer),
+        ("e.provider", &search.provider),
+        ("e.purpose", &search.purpose),
+        ("e.record_type", &search.record_type),
+        ("e.kind", &kind),
+        ("e.code", &search.code),
+        ("s.who", &search.operator),
+        ("s.office", &search.office),
+    ] {
+        if let Some(value) = value {
+            texts.push(value.clone());
+            sql.push_str(&format!(" AND {column} = ${}", texts.len() + 3));
+        }
+    }
+    if let Some(agency) = &search.agency {
+        texts.push(agency.clone());
+        let n = texts.len() + 3;
+        sql.push_str(&format!(" AND (e.consumer = ${n} OR e.provider = ${n})"));
+    }
+    if let Some(subjects) = &search.subjects {
+        let first = texts.len() + 4;
+        texts.extend(subjects.iter().map(|subject| subject.as_str().to_owned()));
+        let marks: Vec<String> = (first..texts.len() + 4).map(|n| format!("${n}")).collect();
+        let among = if marks.is_empty() { "NULL".to_owned() } else { marks.join(",") };
+        sql.push_str(&format!(
+            " AND e.idx IN (SELECT idx FROM log_subject WHERE subject IN ({among}) AND idx >= $1 AND idx < $2)"
+        ));
+    }
+    sql.push_str(" ORDER BY e.idx DESC LIMIT $3");
+    (sql, texts)
+}
