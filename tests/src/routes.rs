@@ -13,7 +13,7 @@ use varco_core::wire::Message;
 use crate::openapi::served;
 use crate::world::asks::{COACH, Situation, consent, open_case, pull};
 use crate::world::client::{Answer, Client, nothing};
-use crate::world::{Ends, KIT, NOW, World, until};
+use crate::world::{Ends, KIT, NOW, PEOPLE, World, until};
 
 type Route = (&'static str, &'static str);
 
@@ -28,10 +28,14 @@ const FOR_EVERY_CERTIFICATE: [(Route, &str); 6] = [
 ];
 
 /// What every agency of the registry may do, for whoever is in front of it. This list may only shrink.
-const FOR_EVERY_AGENCY: [(Route, &str); 3] = [
+const FOR_EVERY_AGENCY: [(Route, &str); 7] = [
+    (("GET", "/notices"), "its own notices"),
     (("POST", "/cases"), "opens a case of its own"),
     (("POST", "/consents"), "records what a person says at its desk"),
     (("POST", "/consents/search"), "finds only what it may know"),
+    (("POST", "/consents/withdrawals"), "a person withdraws at any desk, which learns nothing"),
+    (("POST", "/restrictions"), "a person objects at any desk"),
+    (("POST", "/restrictions/search"), "finds only what it recorded"),
 ];
 
 /// As the source registers them.
@@ -55,10 +59,30 @@ fn message(anna: &Situation, (method, path): Route) -> (String, Value) {
             "state": "renewed", "capacity": "self", "method": "handwritten", "access_point": "sportello-unico"
         }),
         ("POST", "/policies" | "/registry" | "/suspensions") => json!({ "document": "{}", "statements": [] }),
+        // Of somebody else than Anna: it may succeed, and must not end what is tried here.
+        ("POST", "/consents/withdrawals") => json!({
+            "subject": somebody(), "capacity": "self", "method": "handwritten", "access_point": "sportello-unico"
+        }),
+        ("POST", "/restrictions") => json!({
+            "subject": somebody(), "ground": "opposition", "extent": {}, "word": word()
+        }),
+        ("POST", "/restrictions/search") => json!({ "subject": crate::world::asks::anna() }),
+        ("POST", "/restrictions/{id}/events") => {
+            json!({ "subject": crate::world::asks::anna(), "state": "lifted", "word": word() })
+        }
+        ("POST", "/notices/{id}/ack") => json!({}),
         ("GET", _) => Value::Null,
         other => panic!("{other:?} is new: say here what it is sent"),
     };
     (format!("{BASE}{}", path.replace("{id}", id)), body)
+}
+
+fn somebody() -> Value {
+    json!({ "codice_fiscale": PEOPLE.people()[7].code.expose() })
+}
+
+fn word() -> Value {
+    json!({ "capacity": "self", "method": "handwritten", "access_point": "sportello-unico" })
 }
 
 fn bytes(body: &Value) -> Vec<u8> {
@@ -72,6 +96,10 @@ fn signed(anna: &Situation, body: &Value) -> Message {
 
 #[track_caller]
 fn assert_no_record(answer: &Answer, who: &str, route: Route) {
+    // The contract is the same for everybody, and has examples.
+    if route == ("GET", "/openapi.yaml") {
+        return;
+    }
     let text = String::from_utf8_lossy(&answer.message.body);
     let person = crate::world::asks::anna()["codice_fiscale"].as_str().unwrap().to_owned();
     for leak in ["record_jws", "isee", person.as_str()] {
