@@ -152,6 +152,6 @@ fn leaf(n: u64) -> Result<varco_core::log::leaf::Leaf, Box<dyn Error>> {
         _ => "F02",
     };
     draft.purpose = Some(purpose.parse()?);
-    draft.record_type = Some(if n % 5 == 0 { "isee" } else { "anagrafica_nucleo" }.parse()?);
+    draft.record_type = Some(if n.is_multiple_of(5) { "isee" } else { "anagrafica_nucleo" }.parse()?);
     Ok(draft.leaf(n, Timestamp::from_millis(START + i64::try_from(n)? * 1000)))
 }

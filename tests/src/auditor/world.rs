@@ -8,7 +8,6 @@ use varco::app::{system_clock, system_entropy, system_now};
 use varco::demo::ceremony;
 use varco::pki::dev::Kit;
 use varco::start::{self, Running};
-use varco_core::id::ExchangeId;
 use varco_core::log::entry::{Draft, Kind, Slot, SlotName};
 use varco_core::log::proof::Receipt;
 use varco_core::policy::Policy;
@@ -136,16 +135,16 @@ fn entry(app: &varco::app::App, n: u32) -> Submission {
     let now = app.now();
     let mut draft =
         Draft::new(if n % 5 == 4 { Kind::Denial } else { Kind::Disclosure }, app.new_exchange(now));
-    draft.consumer = Some(if n % 2 == 0 { "cpi-lucca" } else { "comune-lucca" }.parse().unwrap());
+    draft.consumer = Some(if n.is_multiple_of(2) { "cpi-lucca" } else { "comune-lucca" }.parse().unwrap());
     draft.provider = Some("comune-capannori".parse().unwrap());
-    draft.purpose = Some(if n % 3 == 0 { "F02" } else { "F01" }.parse().unwrap());
+    draft.purpose = Some(if n.is_multiple_of(3) { "F02" } else { "F01" }.parse().unwrap());
     draft.record_type = Some("condizione_economica_prestazioni".parse().unwrap());
     for name in SlotName::ALL {
         let body = match name {
             SlotName::Decision => json!({ "n": n }),
             SlotName::Operator => json!({
                 "agency": "cpi-lucca",
-                "office": if n % 2 == 0 { "servizi-lavoro" } else { "collocamento-mirato" },
+                "office": if n.is_multiple_of(2) { "servizi-lavoro" } else { "collocamento-mirato" },
                 "operator": format!("op-{}", n % 7),
             }),
             SlotName::Subject => json!({ "subject": format!("nobody-{n}") }),
@@ -153,9 +152,4 @@ fn entry(app: &varco::app::App, n: u32) -> Submission {
         draft.slots.set(name, Slot::new(app.random(), &body));
     }
     Submission::new(draft)
-}
-
-/// An identifier as a test wants it.
-pub fn exchange(n: u64) -> ExchangeId {
-    format!("00000000-0000-7000-8000-{n:012x}").parse().unwrap()
 }
