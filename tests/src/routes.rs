@@ -17,8 +17,14 @@ use crate::world::{Ends, KIT, NOW, PEOPLE, World, until};
 
 type Route = (&'static str, &'static str);
 
+/// How the log is read: tried in `auditor::reading`, where there is something to read. This list may only shrink.
+const READING: [Route; 3] =
+    [("GET", "/log/bodies/{*bundle}"), ("GET", "/log/tile/entries/{*bundle}"), ("POST", "/log/search")];
+
 /// What anybody with a certificate of our CA may do, registered or not. This list may only shrink.
-const FOR_EVERY_CERTIFICATE: [(Route, &str); 6] = [
+const FOR_EVERY_CERTIFICATE: [(Route, &str); 8] = [
+    (("GET", "/log/checkpoint"), "the log's head is public"),
+    (("GET", "/log/tile/{*tile}"), "hashes are public"),
     (("GET", "/openapi.yaml"), "the contract is public"),
     (("GET", "/registry"), "who takes part is public"),
     (("GET", "/status"), "an agency that is not recognised must be able to see why"),
@@ -43,6 +49,11 @@ fn routes() -> Vec<Route> {
     let routes =
         served().into_iter().map(|(method, path)| -> Route { (method.to_uppercase().leak(), path.leak()) });
     routes.collect()
+}
+
+/// Those that change or tell something about people.
+fn of_people() -> impl Iterator<Item = Route> {
+    routes().into_iter().filter(|route| !READING.contains(route))
 }
 
 /// What an honest agency would send there.
@@ -70,11 +81,12 @@ fn message(anna: &Situation, (method, path): Route) -> (String, Value) {
         ("POST", "/restrictions/{id}/events") => {
             json!({ "subject": crate::world::asks::anna(), "state": "lifted", "word": word() })
         }
-        ("POST", "/notices/{id}/ack") => json!({}),
+        ("POST", "/notices/{id}/ack" | "/log/search") => json!({}),
         ("GET", _) => Value::Null,
         other => panic!("{other:?} is new: say here what it is sent"),
     };
-    (format!("{BASE}{}", path.replace("{id}", id)), body)
+    let path = path.replace("{id}", id).replace("{*bundle}", "000.p/1").replace("{*tile}", "0/000.p/1");
+    (format!("{BASE}{path}"), body)
 }
 
 fn somebody() -> Value {
@@ -158,7 +170,7 @@ async fn whoever_is_not_in_the_registry_gets_nothing_of_anybody() {
         ("an auditor", officer("piana-revisore")),
     ] {
         let before = world.log_size().await;
-        for route in routes() {
+        for route in of_people() {
             let (path, body) = message(&anna, route);
             let client = world.client_with(Some(certificate));
             let answer = client.send(route.0, &path, signed(&anna, &body)).await.unwrap();
@@ -182,7 +194,7 @@ async fn a_certificate_alone_opens_no_route_that_concerns_a_person() {
     let world = World::start().await;
     let anna = Situation::of(&world).await;
     let mut through = BTreeSet::new();
-    for route in routes() {
+    for route in of_people() {
         let (path, body) = message(&anna, route);
         let mut message = nothing();
         message.body = bytes(&body);
@@ -210,12 +222,13 @@ async fn an_agency_that_has_nothing_to_do_with_a_person_gets_nothing_of_them() {
     let anna = Situation::of(&world).await;
     let stranger = world.desk("comune-porcari", "op-por-1");
     let mut through = BTreeSet::new();
-    for route in routes() {
+    for route in of_people() {
         let (path, body) = message(&anna, route);
         let answer = stranger.client.send(route.0, &path, stranger.signed(&bytes(&body))).await.unwrap();
         assert_no_record(&answer, "another agency", route);
         let text = String::from_utf8_lossy(&answer.message.body).into_owned();
-        assert!(!text.contains(&anna.consent) && !text.contains(COACH), "{route:?}");
+        let named = text.contains(&anna.consent) || text.contains(COACH);
+        assert!(!named || route.1 == "/openapi.yaml", "{route:?}");
         match answer.status {
             403 | 404 => {}
             200 | 201 | 422 => {
