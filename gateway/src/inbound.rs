@@ -274,7 +274,7 @@ async fn acknowledge(app: &App, id: NoticeId, request: VerifiedRequest) -> Done 
 
 fn with_rules(app: &App, act: impl FnOnce(&Registered<'_>) -> Outcome) -> Outcome {
     let in_force = app.in_force.load_full();
-    let policy = app.policy.load_full();
+    let policy = app.policy_at(app.now());
     act(&Registered { registry: &in_force.registry, keys: &app.keys, policy: &policy })
 }
 

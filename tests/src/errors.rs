@@ -29,7 +29,7 @@ This page is made from `gateway/core/src/code.rs`; a test compares the two.
 ";
 
 /// What each area is about. An area that is not here has no page and fails the test.
-const AREAS: [(&str, &str); 14] = [
+const AREAS: [(&str, &str); 16] = [
     ("adapter", "The provider's own system, as the gateway reads from it. What it said is never passed on."),
     ("case", "Cases (prese in carico)."),
     ("channel", "The connection."),
@@ -39,9 +39,11 @@ const AREAS: [(&str, &str); 14] = [
     ("internal", "A fault of the gateway."),
     ("limit", "How often an agency, or one operator, may ask."),
     ("log", "The access log. Without it nothing is disclosed."),
+    ("notice", "Notices to past recipients."),
     ("policy", "A proposed version of the policy."),
     ("registry", "A proposed version of the registry."),
     ("request", "The body of a request."),
+    ("restriction", "What a person asked not to be shown."),
     ("server", "The gateway's capacity."),
     ("subject", "The person asked for."),
 ];

@@ -1,6 +1,7 @@
 //! What an exchange promises, tried from outside: each test is one sentence.
 
 mod log;
+mod person;
 mod providers;
 mod rules;
 mod senders;

@@ -160,6 +160,7 @@ fn consent() -> Result<Submission, Failure> {
         header: Some("{}".to_owned()),
         event: "{}".to_owned(),
         subjects: vec![subject(0)?],
+        waits_for: None,
     };
     Ok(Submission { changes: vec![change], ..Submission::new(Draft::new(Kind::Consent, exchange(0)?)) })
 }
