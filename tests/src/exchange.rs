@@ -2,6 +2,7 @@
 
 mod keys;
 mod log;
+mod person;
 mod providers;
 mod rules;
 mod senders;

@@ -228,7 +228,7 @@ async fn an_agency_that_has_nothing_to_do_with_a_person_gets_nothing_of_them() {
         assert_no_record(&answer, "another agency", route);
         let text = String::from_utf8_lossy(&answer.message.body).into_owned();
         let named = text.contains(&anna.consent) || text.contains(COACH);
-        assert!(!named || route.1 == "/openapi.yaml", "{route:?}");
+        assert!(!named || route.1 == "/openapi.yaml", "{route:?}: {text}");
         match answer.status {
             403 | 404 => {}
             200 | 201 | 422 => {

@@ -11,10 +11,13 @@ use crate::hash::Sha256;
 use crate::id::{AgencyId, ConsentId, FieldId, OfficeId, OperatorId, Pseudonym, PurposeId, RecordTypeId};
 use crate::time::Timestamp;
 
+mod ending;
 mod fact;
+pub mod interchange;
 mod speaker;
 mod state;
 
+pub use ending::{Ending, Warning};
 pub use fact::{Asked, ConsentFact, Restriction, RestrictionEffect};
 use speaker::Standing;
 pub use speaker::{Capacity, Mandate, Representation, SubjectClass};
@@ -282,6 +285,25 @@ impl Consent {
         standing.state
     }
 
+    fn standing(&self, item: &str, at: Timestamp) -> Standing<'_> {
+        let said = self.events.iter().filter(|event| event.concerns(item) && event.effective_at <= at);
+        said.fold(Standing { state: State::Unknown, rests_on: Vec::new() }, |standing, event| {
+            standing.then(&self.header, item, event)
+        })
+    }
+
+    /// When an open item ends by itself, and how near that is: the end of the choice, of a decree, of minority. `None` for
+    /// an item that is not open.
+    pub fn ending(&self, item: &str, now: Timestamp) -> Option<Ending> {
+        let scope = self.header.scope.iter().find(|scope| scope.item == item)?;
+        if !self.state(item, now).is_valid() {
+            return None;
+        }
+        let standing = self.standing(item, now);
+        let ends = standing.rests_on.iter().filter_map(|event| self.header.end(scope, event)).min()?;
+        Some(Ending { ends, warning: Warning::of(ends, now) })
+    }
+
     /// The items of this record that allow what is asked, now.
     pub fn facts(&self, asked: &Asked<'_>, now: Timestamp) -> Vec<ConsentFact> {
         let allows = |scope: &&ScopeItem| scope.allows(asked) && self.state(&scope.item, now).is_valid();
@@ -390,15 +412,18 @@ impl Header {
         Ok(())
     }
 
-    fn ended(&self, scope: &ScopeItem, last: &Event, at: Timestamp) -> bool {
-        let mandate_ended = || last.mandate.as_ref().is_some_and(|mandate| !mandate.covers(at));
-        let class_ended =
-            || last.capacity != Capacity::Subject && self.class_until.is_some_and(|until| until <= at);
-        let item_ends = if last.state == State::Renewed { last.until } else { Some(scope.valid_until) };
-        item_ends.is_none_or(|until| until <= at)
-            || last.until.is_some_and(|until| until <= at)
-            || mandate_ended()
-            || class_ended()
+    fn ended(&self, scope: &ScopeItem, said: &Event, at: Timestamp) -> bool {
+        let is_before_the_decree = said.mandate.as_ref().is_some_and(|mandate| at < mandate.from);
+        is_before_the_decree || self.end(scope, said).is_none_or(|end| end <= at)
+    }
+
+    /// When a word that opens stops counting: with the choice, with its own term, with the decree, with minority. `None`
+    /// for a renewal without a term, which never counts.
+    fn end(&self, scope: &ScopeItem, said: &Event) -> Option<Timestamp> {
+        let item = if said.state == State::Renewed { said.until } else { Some(scope.valid_until) };
+        let decree = said.mandate.as_ref().and_then(|mandate| mandate.until);
+        let class = if said.capacity == Capacity::Subject { None } else { self.class_until };
+        [Some(item?), said.until, decree, class].into_iter().flatten().min()
     }
 }
 

@@ -8,6 +8,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use varco_adapters::breaker::Circuit;
+use varco_core::consent::{Ending, Warning};
 use varco_store::status::Health;
 
 use super::problem::MEDIA_TYPE;
@@ -62,6 +63,7 @@ pub async fn status(State(app): State<Arc<App>>) -> Response {
             "awaited": awaited,
             "refused": *app.policy_refused.load_full(),
         },
+        "agreement": Ending { ends: policy.agreement.until, warning: Warning::of(policy.agreement.until, now) },
         "log": { "healthy": healthy, "why": why, "size": log.head.size, "last_commit": log.last_commit, "queue": log.queue },
         "witnesses": app.witnesses.as_ref().map(|witnesses| quorum(&witnesses.quorum(now))),
         "channel": {

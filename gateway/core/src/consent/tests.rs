@@ -124,6 +124,38 @@ fn an_end_date_ends_without_anybody_doing_anything() {
 }
 
 #[test]
+fn an_end_is_told_180_90_and_30_days_ahead() {
+    let told = |now| given().ending("s1", now).unwrap();
+    assert_eq!(told(day(0)), Ending { ends: day(365), warning: None });
+    for (left, warning) in
+        [(180, Warning::Within180Days), (90, Warning::Within90Days), (30, Warning::Within30Days)]
+    {
+        let mark = day(365 - left);
+        assert_eq!(told(mark).warning, Some(warning));
+        assert_ne!(told(mark.minus(Duration::from_millis(1))).warning, Some(warning), "{left}");
+    }
+    assert_eq!(given().ending("s1", day(365)), None);
+    let closed = given().record(event(State::Withdrawn, day(20))).unwrap();
+    assert_eq!(closed.ending("s1", day(21)), None);
+}
+
+#[test]
+fn the_end_of_a_decree_is_told_like_any_other() {
+    let mut first = event(State::Given, day(0));
+    first.capacity = Capacity::Tutor;
+    first.mandate = Some(Mandate {
+        court: "Tribunale di Lucca".into(),
+        reference: "RG 1/2026".into(),
+        from: day(0),
+        until: Some(day(100)),
+        sha256: Sha256::of(b"decree"),
+    });
+    let consent = Consent::open(Header { class: SubjectClass::Interdicted, ..header() }, first).unwrap();
+    let told = consent.ending("s1", day(80)).unwrap();
+    assert_eq!(told, Ending { ends: day(100), warning: Some(Warning::Within30Days) });
+}
+
+#[test]
 fn a_representative_needs_a_mandate_and_loses_it_with_the_decree() {
     let mut header = header();
     header.class = SubjectClass::Interdicted;

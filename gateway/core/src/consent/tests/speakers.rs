@@ -225,6 +225,19 @@ proptest! {
     }
 
     #[test]
+    fn a_record_that_was_exported_reads_back_event_for_event(consent in lived(), at in 0_u32..600) {
+        let setting = interchange::Setting { parties: &[], withdrawal: "any-access-point" };
+        let document = interchange::export(&consent, setting, day(at));
+        if consent.events.is_empty() {
+            return Ok(());
+        }
+        prop_assert_eq!(interchange::import(&document).as_ref(), Ok(&consent));
+        let mut forged = document.clone();
+        forged["events"][0]["event_state"] = "dpv:ConsentForged".into();
+        prop_assert_eq!(interchange::import(&forged), Err(interchange::ImportError::Contradiction));
+    }
+
+    #[test]
     fn without_the_word_of_everybody_it_needs_nothing_is_open(consent in lived(), at in 0_u32..600) {
         for item in ["s1", "s2"] {
             if !consent.state(item, day(at)).is_valid() {

@@ -281,6 +281,7 @@ pub(super) fn consent_view(consent: &Consent, now: Timestamp) -> Value {
             "fields": scope.fields,
             "recipients": scope.recipients,
             "valid_until": scope.valid_until,
+            "ending": consent.ending(&scope.item, now),
         })
     };
     json!({
