@@ -333,9 +333,10 @@ impl Consent {
         (!items.is_empty()).then_some(items)
     }
 
-    /// Whether the agency may know that the record exists: it collected one of its events, or is a recipient.
+    /// Whether the agency may know that the record exists: it collected what was said in it, or is a recipient. Whoever only
+    /// took a withdrawal, or a newer choice that took its place, learns nothing of it.
     pub fn is_known_to(&self, agency: &AgencyId) -> bool {
-        self.events.iter().any(|event| event.collected_by.agency == *agency)
+        self.events.iter().any(|event| !event.state.closes() && event.collected_by.agency == *agency)
             || self
                 .header
                 .scope
