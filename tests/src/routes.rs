@@ -19,12 +19,12 @@ type Route = (&'static str, &'static str);
 
 /// How the log is read: tried in `auditor::reading`, where there is something to read. This list may only shrink.
 const READING: [Route; 3] =
-    [("GET", "/log/bodies/{*bundle}"), ("GET", "/log/tile/entries/{*bundle}"), ("POST", "/log/search")];
+    [("GET", "/log/bodies/{bundle}"), ("GET", "/log/tile/entries/{bundle}"), ("POST", "/log/search")];
 
 /// What anybody with a certificate of our CA may do, registered or not. This list may only shrink.
 const FOR_EVERY_CERTIFICATE: [(Route, &str); 8] = [
     (("GET", "/log/checkpoint"), "the log's head is public"),
-    (("GET", "/log/tile/{*tile}"), "hashes are public"),
+    (("GET", "/log/tile/{tile}"), "hashes are public"),
     (("GET", "/openapi.yaml"), "the contract is public"),
     (("GET", "/registry"), "who takes part is public"),
     (("GET", "/status"), "an agency that is not recognised must be able to see why"),
@@ -85,7 +85,7 @@ fn message(anna: &Situation, (method, path): Route) -> (String, Value) {
         ("GET", _) => Value::Null,
         other => panic!("{other:?} is new: say here what it is sent"),
     };
-    let path = path.replace("{id}", id).replace("{*bundle}", "000.p/1").replace("{*tile}", "0/000.p/1");
+    let path = path.replace("{id}", id).replace("{bundle}", "000.p/1").replace("{tile}", "0/000.p/1");
     (format!("{BASE}{path}"), body)
 }
 
