@@ -30,5 +30,7 @@ check:
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo test --locked --quiet --workspace --test varco licences
 
+# Measures the very program that `make demo` builds. Chapters: make bench ARGS="exchange policy log stalled".
 bench:
-	cargo bench -p varco-tests $(if $(ARGS),-- $(ARGS))
+	cargo build --release -p varco
+	cargo bench -p varco-tests --bench exchange -- $(ARGS)

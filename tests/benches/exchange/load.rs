@@ -12,8 +12,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::Failure;
 use crate::process::{Process, machine_busy, own_cpu};
+use crate::{Failure, micros};
 
 /// An answer of a record of 4 KB with receipt and seals is some 20 KB.
 const ANSWER_MAX: usize = 256 * 1024;
@@ -59,6 +59,11 @@ impl Round {
         micros(self.client / self.exchanges.max(1))
     }
 
+    /// Of all that takes part.
+    pub fn all_micros(&self) -> f64 {
+        micros((self.server + self.provider + self.client) / self.exchanges.max(1))
+    }
+
     /// How many of the machine's cores others kept busy, on average.
     pub fn others_cores(&self) -> f64 {
         self.others.as_secs_f64() / self.wall.as_secs_f64()
@@ -67,10 +72,6 @@ impl Round {
     pub fn percentile(&self, percent: usize) -> Duration {
         self.latencies.get(self.latencies.len() * percent / 100).copied().unwrap_or_default()
     }
-}
-
-pub fn micros(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e6
 }
 
 type Queue = Arc<Mutex<Vec<Vec<u8>>>>;
@@ -121,7 +122,17 @@ pub fn request(path: &str, headers: &[(String, String)], body: &[u8]) -> Vec<u8>
     bytes
 }
 
-async fn connect(target: &Target) -> Result<TlsStream<TcpStream>, Failure> {
+/// Sends a request and waits for an answer that does not come; gives back whatever does.
+pub async fn send_and_wait(mut connection: TlsStream<TcpStream>, request: Vec<u8>) -> Result<usize, String> {
+    let sent = async {
+        connection.write_all(&request).await?;
+        connection.flush().await?;
+        connection.read(&mut [0; 1]).await
+    };
+    sent.await.map_err(|error| error.to_string())
+}
+
+pub async fn connect(target: &Target) -> Result<TlsStream<TcpStream>, Failure> {
     let tcp = TcpStream::connect(target.address).await?;
     tcp.set_nodelay(true)?;
     Ok(target.connector.connect(ServerName::try_from("localhost")?, tcp).await?)

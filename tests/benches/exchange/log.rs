@@ -1,10 +1,12 @@
 //! The store alone: durable, signed entries a second with 1, 16 and 64 in flight, with and without the claim that
 //! comes before each.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use varco_core::hash::Sha256;
 use varco_core::id::{ExchangeId, Pseudonym, TokenId};
 use varco_core::log::entry::{Draft, Kind, Slot, SlotName};
@@ -13,46 +15,99 @@ use varco_jose::Ed25519NoteKey;
 use varco_store::store::{Limits, MissingAnchor, Options, Store};
 use varco_store::submission::{Change, Claim, Guard, StreamKind, Submission};
 
-use crate::Failure;
-use crate::load::micros;
+use crate::finding::Finding;
 use crate::process::own_cpu;
+use crate::{Bench, Failure, micros, millis};
 
 /// What each exchange in flight does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work {
+enum Work {
     Append,
     /// What an exchange needs: two commits.
     ClaimAndAppend,
 }
 
+impl Work {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Append => "entry",
+            Self::ClaimAndAppend => "claim + entry",
+        }
+    }
+}
+
 pub struct Rate {
-    pub work: Work,
-    pub in_flight: usize,
-    pub per_second: f64,
-    pub p50: Duration,
-    pub p99: Duration,
+    work: Work,
+    in_flight: usize,
+    per_second: f64,
+    p50: Duration,
+    p99: Duration,
     /// Of CPU for each, the one who waits included.
     pub micros: f64,
 }
 
-/// In a log of its own in `folder`, or in the PostgreSQL database of `url`.
-pub async fn measure(
-    folder: &Path,
-    key: Ed25519NoteKey,
-    url: Option<&str>,
-    count: usize,
-) -> Result<Vec<Rate>, Failure> {
-    std::fs::create_dir_all(folder)?;
-    let here = || format!("sqlite:{}", folder.join("log.db").display());
-    let store = Store::open(options(url.map_or_else(here, str::to_owned), folder, key)?).await?;
+pub async fn chapter(bench: &Bench) -> Result<Finding, Failure> {
+    let rates = measure(bench, Where::Named, &[Work::Append, Work::ClaimAndAppend], &[1, 16, 64]).await?;
+    let mut text = format!(
+        "{:<26} {:>9} {:>8} {:>8} {:>9}\n",
+        "the store alone", "per s", "p50 ms", "p99 ms", "µs of CPU"
+    );
+    for rate in &rates {
+        let name = format!("{}, {} in flight", rate.work.name(), rate.in_flight);
+        let (p50, p99) = (millis(rate.p50), millis(rate.p99));
+        let _ =
+            writeln!(text, "{name:<26} {:>9.0} {p50:>8.2} {p99:>8.2} {:>9.1}", rate.per_second, rate.micros);
+    }
+    let json = rates.iter().map(|rate| {
+        json!({
+            "claim": rate.work == Work::ClaimAndAppend,
+            "in_flight": rate.in_flight,
+            "per_second": rate.per_second,
+            "p50_ms": millis(rate.p50),
+            "p99_ms": millis(rate.p99),
+            "cpu_us": rate.micros,
+        })
+    });
+    Ok(Finding { text, targets: Vec::new(), json: json.collect() })
+}
+
+/// What claim and outcome of one exchange cost when 64 are in flight.
+pub async fn as_in_an_exchange(bench: &Bench) -> Result<Rate, Failure> {
+    let rates = measure(bench, Where::Here, &[Work::ClaimAndAppend], &[64]).await?;
+    rates.into_iter().next().ok_or_else(|| "the log was not measured".into())
+}
+
+/// Which database.
+enum Where {
+    /// SQLite, as the gateway of the bench.
+    Here,
+    /// PostgreSQL, when its address was given.
+    Named,
+}
+
+async fn measure(bench: &Bench, place: Where, works: &[Work], loads: &[usize]) -> Result<Vec<Rate>, Failure> {
+    let scene = bench.scene()?;
+    let name = scene.stage.log_key.split('+').next().unwrap_or_default();
+    let pem = std::fs::read(scene.stage.pki().join("gateway/log.key.pem"))?;
+    let key = Ed25519NoteKey::from_pem(name, &pem)?;
+    let folder = bench.folder.join("log");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    std::fs::create_dir_all(&folder)?;
+    let url = match (place, &bench.postgres) {
+        (Where::Named, Some(url)) => url.clone(),
+        (Where::Named, None) | (Where::Here, _) => format!("sqlite:{}", folder.join("log.db").display()),
+    };
+    let store = Store::open(options(url, &folder, key)?).await?;
     store.append(consent()?).await?;
     let (mut rates, mut made) = (Vec::new(), 0);
-    for work in [Work::Append, Work::ClaimAndAppend] {
-        for in_flight in [1, 16, 64] {
-            let count = if in_flight == 1 { count / 4 } else { count };
+    for work in works {
+        for in_flight in loads {
+            let count = if *in_flight == 1 { bench.requests / 4 } else { bench.requests };
             let jobs = (made..made + count).map(job).collect::<Result<Vec<_>, _>>()?;
             made += count;
-            rates.push(round(&store, work, in_flight, jobs).await?);
+            rates.push(round(&store, *work, *in_flight, jobs).await?);
         }
     }
     store.close().await;

@@ -1,137 +1,143 @@
-//! `make bench`: the real gateway under load, and beside it, in the same run, what its mandatory work costs alone.
+//! `make bench`: what the project promises about speed, measured on this machine, chapter by chapter, with a verdict.
 //!
-//! A closed loop of 1, 16 and 64 clients over mutual TLS makes pulls of a record of 4 KB from `varco serve`, which asks
-//! `varco demo agency`; all on this machine, everything switched on. The gateway is judged by its CPU time for an exchange
-//! against the sum of what the exchange cannot do without, because that holds on a busy machine too.
-//! Options: `--requests N` (for 64 clients; default 12000), `--json FILE`, `--postgres URL` (for the store alone).
+//! Chapters are chosen by name (`make bench ARGS="policy log"`); without names all of them run. A chapter is a module
+//! with one function that gives a [`Finding`]; a new one needs its line in [`Chapter`] and nothing else here.
+//! Options: `--quick` (a tenth of the work), `--requests N` (with 64 clients; default 12000), `--json FILE`,
+//! `--postgres URL` (for the log alone).
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio_rustls::TlsConnector;
-use varco_jose::Ed25519NoteKey;
-
+mod exchange;
+mod finding;
 mod load;
 mod log;
 mod policy;
 mod process;
 mod proxy;
-mod report;
 mod scene;
 mod stages;
+mod stalled;
 
-use load::{Round, Target};
-use report::Report;
+use finding::Finding;
 use scene::Scene;
-use stages::Stages;
 
 type Failure = Box<dyn std::error::Error>;
 
-const CLIENTS: [usize; 3] = [1, 16, 64];
-const PROXY_CLIENTS: usize = 32;
+/// In the order in which they run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Chapter {
+    Exchange,
+    Log,
+    Policy,
+    Stalled,
+}
 
-struct Options {
-    requests: usize,
-    json: Option<PathBuf>,
-    postgres: Option<String>,
+impl Chapter {
+    const ALL: [Self; 4] = [Self::Exchange, Self::Log, Self::Policy, Self::Stalled];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Exchange => "exchange",
+            Self::Log => "log",
+            Self::Policy => "policy",
+            Self::Stalled => "stalled",
+        }
+    }
+
+    async fn run(self, bench: &Bench) -> Result<Finding, Failure> {
+        match self {
+            Self::Exchange => exchange::measure(bench).await,
+            Self::Log => log::chapter(bench).await,
+            Self::Policy => policy::chapter(bench),
+            Self::Stalled => stalled::measure(bench).await,
+        }
+    }
+}
+
+/// How thoroughly to measure.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Care {
+    Full,
+    /// Enough to see that everything works, and roughly where it stands.
+    Quick,
+}
+
+/// What all chapters share.
+pub struct Bench {
+    pub care: Care,
+    /// With 64 clients.
+    pub requests: usize,
+    pub postgres: Option<String>,
+    /// Where databases and keys of the bench go.
+    pub folder: PathBuf,
+    program: PathBuf,
+    scene: OnceCell<Scene>,
+}
+
+impl Bench {
+    /// Keys, genesis and the provider's process, made when the first chapter wants them.
+    pub fn scene(&self) -> Result<&Scene, Failure> {
+        if self.scene.get().is_none() {
+            say("keys, genesis and the provider");
+            let _ = self.scene.set(Scene::set(&self.program, &self.folder)?);
+        }
+        self.scene.get().ok_or_else(|| "there is no scene".into())
+    }
 }
 
 fn main() -> Result<(), Failure> {
-    let options = options()?;
+    let (bench, chapters, json) = options()?;
     // One thread: what the load costs is taken from the gateway's cores, so it must be little.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let report = runtime.block_on(bench(&options))?;
-    print!("{}", report.text());
-    if let Some(path) = &options.json {
-        std::fs::write(path, format!("{:#}\n", report.json()))?;
+    let mut findings = Vec::new();
+    for chapter in chapters {
+        say(&format!("chapter {}", chapter.name()));
+        let finding = runtime.block_on(chapter.run(&bench))?;
+        println!("\n# {}\n\n{}", chapter.name(), finding.text);
+        findings.push((chapter.name(), finding));
+    }
+    println!("# verdict\n\n{}\n{}", machine(), finding::table(&findings));
+    if let Some(path) = &json {
+        std::fs::write(path, format!("{:#}\n", finding::json(&machine(), &findings)))?;
     }
     Ok(())
 }
 
-fn options() -> Result<Options, Failure> {
-    let mut options = Options { requests: 12_000, json: None, postgres: None };
+fn options() -> Result<(Bench, Vec<Chapter>, Option<PathBuf>), Failure> {
+    let program = program()?;
+    let mut bench = Bench {
+        care: Care::Full,
+        requests: 12_000,
+        postgres: None,
+        folder: program.with_file_name("bench-data"),
+        program,
+        scene: OnceCell::new(),
+    };
+    let (mut chapters, mut json) = (Vec::new(), None);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("`{word}` needs a value"));
         match word.as_str() {
-            "--requests" => options.requests = value()?.parse()?,
-            "--json" => options.json = Some(value()?.into()),
-            "--postgres" => options.postgres = Some(value()?),
+            "--quick" => (bench.care, bench.requests) = (Care::Quick, 1_200),
+            "--requests" => bench.requests = value()?.parse()?,
+            "--json" => json = Some(value()?.into()),
+            "--postgres" => bench.postgres = Some(value()?),
             // Cargo says so itself.
             "--bench" => {}
-            _ => return Err(format!("`{word}` is not an option of the bench").into()),
+            name => chapters.push(Chapter::ALL.into_iter().find(|chapter| chapter.name() == name).ok_or(
+                format!(
+                    "`{name}` is neither an option nor a chapter of the bench: {}",
+                    Chapter::ALL.map(Chapter::name).join(", ")
+                ),
+            )?),
         }
     }
-    Ok(options)
-}
-
-async fn bench(options: &Options) -> Result<Report, Failure> {
-    let program = program()?;
-    let folder = program.with_file_name("bench-data");
-    say("keys, genesis and processes");
-    let scene = Scene::set(&program, &folder)?;
-    let gateway = scene.gateway()?;
-    let ready_first = gateway.ready_after;
-    let pull = scene.prepare(&gateway).await?;
-    let target = Target { address: gateway.address, connector: scene.consumer()? };
-    let mut rounds = Vec::new();
-    // The first requests fill caches and open connections to the provider.
-    let warm = scene.pulls(&pull, options.requests.div_ceil(20))?;
-    load::run(&target, warm, 16, (&gateway, &scene.provider)).await?;
-    for clients in CLIENTS {
-        say(&format!("{clients} clients"));
-        let count = match clients {
-            1 => options.requests / 8,
-            16 => options.requests / 2,
-            _ => options.requests,
-        };
-        let pulls = scene.pulls(&pull, count)?;
-        rounds.push(load::run(&target, pulls, clients, (&gateway, &scene.provider)).await?);
+    if chapters.is_empty() {
+        chapters = Chapter::ALL.to_vec();
     }
-    let peak_memory = gateway.peak_memory()?;
-    gateway.stop()?;
-    let again = scene.gateway()?;
-    let ready_again = again.ready_after;
-    again.stop()?;
-    say("the log, from the first entry to the last");
-    verify_log(&scene)?;
-    say("the stages alone");
-    let stages = Stages::measure(&scene)?;
-    let policy = policy::measure()?;
-    let log = log_rates(&scene, &folder, options).await?;
-    say("nginx");
-    let proxy = proxied(&scene, target.connector, options.requests).await;
-    Ok(Report {
-        rounds,
-        ready: [ready_first, ready_again],
-        peak_memory,
-        record_bytes: scene.record.to_string().len(),
-        stages,
-        policy,
-        log,
-        proxy: proxy.map_err(|failure| failure.to_string()),
-    })
-}
-
-async fn log_rates(scene: &Scene, folder: &Path, options: &Options) -> Result<Vec<log::Rate>, Failure> {
-    let pki = scene.stage.pki();
-    let name = scene.stage.log_key.split('+').next().unwrap_or_default();
-    let key = Ed25519NoteKey::from_pem(name, &std::fs::read(pki.join("gateway/log.key.pem"))?)?;
-    log::measure(&folder.join("log"), key, options.postgres.as_deref(), options.requests).await
-}
-
-async fn proxied(scene: &Scene, connector: TlsConnector, requests: usize) -> Result<Round, Failure> {
-    let nginx = proxy::start(scene)?;
-    let target = Target { address: nginx.address, connector };
-    let processes = (&nginx, &scene.provider);
-    load::run(&target, scene.provider_requests(requests.div_ceil(20))?, PROXY_CLIENTS, processes).await?;
-    load::run(&target, scene.provider_requests(requests)?, PROXY_CLIENTS, processes).await
-}
-
-fn verify_log(scene: &Scene) -> Result<(), Failure> {
-    let arguments = varco::demo::story::verify_arguments(&scene.stage);
-    let checked = std::process::Command::new(&scene.program).args(arguments).output()?;
-    if checked.status.success() { Ok(()) } else { Err("the log does not verify after the load".into()) }
+    Ok((bench, chapters, json))
 }
 
 /// The gateway's program, built beside this one: cargo puts benches into `deps`.
@@ -149,4 +155,18 @@ fn say(what: &str) {
 /// Milliseconds.
 fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+/// Cores, processor, kernel.
+fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let info = read("/proc/cpuinfo");
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    format!("{cores} cores, {}, Linux {}", model.trim_start_matches([' ', '\t', ':']), kernel.trim())
 }

@@ -1,6 +1,8 @@
 //! The stage of the bench: that of `varco demo`, with limits that let one agency ask thousands of times a second, and
 //! Bruno, whose record has 4 KB, his case and his consent.
 
+use std::cell::OnceCell;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,6 +54,8 @@ pub struct Scene {
     pub provider: Process,
     /// All that the provider holds of Bruno under the record type.
     pub record: Value,
+    /// What pulls ask, once somebody was prepared to be asked about.
+    pull: OnceCell<Value>,
     codice_fiscale: String,
     entropy: Entropy,
 }
@@ -65,20 +69,29 @@ impl Scene {
         let args = ["demo", "agency", "--id", PROVIDER, "--pki", &pki, "--seed", &seed, "--people", &people];
         let provider = Process::start(program, &args, Tells::Address)?;
         let agency: AgencyId = PROVIDER.parse()?;
-        stage.configure(&[(agency.clone(), provider.address)])?;
-        let config = std::fs::read_to_string(stage.config())?;
-        std::fs::write(stage.config(), config + LIMITS)?;
         let population = Population::generate(SEED, PEOPLE);
         let bruno = population.people().get(BRUNO).ok_or("there is no Bruno")?;
         let record = population.record(&agency, &RECORD_TYPE.parse()?, bruno).ok_or("no record of Bruno")?;
-        Ok(Self {
+        let scene = Self {
             program: program.to_owned(),
             provider,
             record: Value::Object(record),
+            pull: OnceCell::new(),
             codice_fiscale: bruno.code.expose().to_owned(),
             entropy: system_entropy(),
             stage,
-        })
+        };
+        scene.configure(&[], "")?;
+        Ok(scene)
+    }
+
+    /// Writes the gateway's configuration: the provider, others beside it, and more lines for the last of them.
+    pub fn configure(&self, others: &[(AgencyId, SocketAddr)], more: &str) -> Result<(), Failure> {
+        let own = (PROVIDER.parse()?, self.provider.address);
+        let systems: Vec<_> = std::iter::once(own).chain(others.iter().cloned()).collect();
+        self.stage.configure(&systems)?;
+        let config = std::fs::read_to_string(self.stage.config())?;
+        Ok(std::fs::write(self.stage.config(), config + more + LIMITS)?)
     }
 
     pub fn gateway(&self) -> Result<Process, Failure> {
@@ -86,8 +99,17 @@ impl Scene {
         Process::start(&self.program, &["serve", "--config", &config], Tells::ReadyAfterNames)
     }
 
-    /// Opens Bruno's case and records his consent, then makes one pull with everything checked. Gives back what pulls ask.
+    /// Opens Bruno's case and records his consent, then makes one pull with everything checked; the first time only, since
+    /// all gateways of the bench have one log. Gives back what pulls ask.
     pub async fn prepare(&self, gateway: &Process) -> Result<Value, Failure> {
+        if let Some(pull) = self.pull.get() {
+            return Ok(pull.clone());
+        }
+        let pull = self.prepare_first(gateway).await?;
+        Ok(self.pull.get_or_init(|| pull).clone())
+    }
+
+    async fn prepare_first(&self, gateway: &Process) -> Result<Value, Failure> {
         let url = format!("https://localhost:{}", gateway.address.port());
         let pki = self.stage.pki();
         let desk = |agency, operator, location| {
