@@ -3,7 +3,7 @@
 //! Formats are those of C2SP (signed notes, checkpoints, tiles, proofs), so that tools we did not write can check them.
 //! Everything here is pure: it must not know how entries are stored, what time it is, or who holds the keys.
 //! Inside, imports only go down: `tree` < `entry`, `leaf`, `note` < `checkpoint` < `tile`, `proof`, `audit`,
-//! `quorum`, `witness` < `bodies`.
+//! `quorum`, `witness`, `sealing` < `bodies`.
 
 pub mod audit;
 pub mod bodies;
@@ -13,6 +13,7 @@ pub mod leaf;
 pub mod note;
 pub mod proof;
 pub mod quorum;
+pub mod sealing;
 pub mod tile;
 pub mod tree;
 pub mod witness;

@@ -1,9 +1,10 @@
-//! Keys, certificates and signatures: the only crate that names josekit, and the only one that signs with aws-lc-rs.
+//! Keys, certificates, signatures and the cipher over the log's bodies: the only crate that names josekit, and the only one that signs with aws-lc-rs.
 //!
 //! Implements the traits of `varco_core::wire` and `varco_core::log`. josekit gives the signer and verifier traits and
 //! the algorithm names; the engines behind them are aws-lc-rs. Its JSON deserialiser and its key sets are never used:
 //! the first reads `crit` under another name, the second keeps a removed key. Must not know the registry, HTTP or files.
 
+mod body;
 pub mod certificate;
 mod engine;
 mod key;
@@ -14,6 +15,7 @@ mod roca;
 mod seal;
 mod trust;
 
+pub use body::AesBodyCipher;
 pub use key::{KeyFault, PublicKey};
 pub use note::{CosignatureVerifier, Ed25519NoteKey, Ed25519NoteVerifier, NoteKeyFault, WitnessKey};
 pub use officer::{OfficerKey, OfficerVerifier};

@@ -2,6 +2,8 @@
 
 use varco_core::log::note::SignError;
 
+use crate::keyring::KeyringError;
+
 /// Why a statement did not do what it must.
 #[derive(Debug, thiserror::Error)]
 pub enum StatementError {
@@ -9,6 +11,8 @@ pub enum StatementError {
     ClaimGone,
     #[error("the database does not answer as it must")]
     Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
     /// A row that no program of ours has written.
     #[error("the database holds something that cannot be: {0}")]
     Damaged(&'static str),

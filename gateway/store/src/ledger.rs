@@ -4,7 +4,7 @@
 //! lead from the tree this replica signed last to the root the transaction wrote; otherwise history was changed or a
 //! byte was, and nothing is signed ever again until a person has looked.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +19,17 @@ use varco_core::time::Timestamp;
 
 use sqlx::Connection as _;
 
+use crate::claims::{self, Claimant, Tokens, Whose};
 use crate::db::{Backend, Link};
+use crate::entry_rows::Sealing;
 use crate::fault::{CertifyError, CommitError, Forked, StatementError};
+use crate::keyring::Keyring;
 use crate::nodes::WIDTH;
 use crate::plan::{Known, Plan, Verdict};
+use crate::renewal::{self, Renewal};
 use crate::rows::Script;
-use crate::statements::{self, Emptied, Lock, State, Wal, Whose};
+use crate::setup::{Names, Setup};
+use crate::statements::{self, Emptied, Lock, State, Wal};
 use crate::stored;
 use crate::submission::{Claim, ClaimError, Submission};
 
@@ -64,7 +69,10 @@ pub struct Appended {
 pub struct Ledger {
     link: Link,
     names: Names,
+    keyring: Arc<Keyring>,
     epoch: i64,
+    /// The epoch under which bodies are sealed, as it was last seen.
+    body_epoch: u32,
     /// The tree as read back from the database, continued from what was signed before.
     trusted: Frontier,
     /// Leaves read back on the trip that committed them, for [`Ledger::certify`].
@@ -84,20 +92,23 @@ enum Residue {
     Possible,
 }
 
-/// Who writes which log.
-#[derive(Clone, Debug)]
-pub struct Names {
-    pub origin: String,
-    pub replica: String,
-}
-
 impl Ledger {
     /// `trusted` is the frontier of a tree this replica has signed, or the empty one.
-    pub fn new(link: Link, names: Names, epoch: i64, trusted: Frontier) -> Self {
-        let (edge, open) = (Vec::new(), HashSet::new());
-        // The process before this one may have ended between an erasure and its tidying up.
-        let residue = Residue::Possible;
-        Self { link, names, epoch, trusted, read_back: None, edge, edge_end: 0, open, residue }
+    pub fn new(link: Link, setup: &Setup, state: &State, trusted: Frontier) -> Self {
+        Self {
+            link,
+            names: setup.names.clone(),
+            keyring: Arc::clone(&setup.keyring),
+            epoch: state.epoch,
+            body_epoch: state.body_epoch,
+            trusted,
+            read_back: None,
+            edge: Vec::new(),
+            edge_end: 0,
+            open: HashSet::new(),
+            // The process before this one may have ended between an erasure and its tidying up.
+            residue: Residue::Possible,
+        }
     }
 
     /// Changes when an operator takes the database through a recovery.
@@ -134,7 +145,9 @@ impl Ledger {
         let won = tokens.won(&looked.new_tokens);
         let winners: Vec<&Claim> =
             work.claims.iter().zip(&won).filter(|(_, won)| **won).map(|(claim, _)| *claim).collect();
-        statements::open_claims(&mut last, &self.names.replica, now, &winners);
+        let sealing = Sealing { keyring: &self.keyring, epoch: self.body_epoch };
+        let claimant = Claimant { replica: &self.names.replica, now };
+        claims::open_claims(&mut last, claimant, &sealing, &winners).map_err(StatementError::from)?;
         self.finish(last, done.appended.as_ref()).await?;
         for exchange in &closed {
             self.open.remove(exchange);
@@ -151,11 +164,8 @@ impl Ledger {
         whose: &Whose<'_>,
         now: Timestamp,
     ) -> Result<Option<Appended>, CommitError> {
-        let mut script = statements::begin(&self.link);
-        statements::ask_state(&mut script, &self.link, Lock::Held);
-        let state = statements::look(&mut self.link, script).await?.state;
-        let state = self.check(state.ok_or(StatementError::Damaged("no state of the log"))?)?;
-        let left = statements::left_open(&mut self.link, whose, INTERRUPTED_MAX).await?;
+        let state = self.locked().await?;
+        let left = claims::left_open(&mut self.link, whose, INTERRUPTED_MAX, &self.keyring).await?;
         let open: HashSet<ExchangeId> = left.iter().map(|(exchange, _)| exchange.clone()).collect();
         let interrupted = |(exchange, text): (ExchangeId, String)| Submission {
             closes: Some(exchange.clone()),
@@ -223,7 +233,10 @@ impl Ledger {
         if !plan.erases.is_empty() {
             self.residue = Residue::Possible;
         }
-        statements::write(&mut self.link, plan, &hashes).await?;
+        self.body_epoch = after.body_epoch;
+        let keyring = Arc::clone(&self.keyring);
+        let sealing = Sealing { keyring: &keyring, epoch: after.body_epoch };
+        statements::write(&mut self.link, plan, &hashes, &sealing).await?;
         self.tiles(&batch, first, &hashes).await?;
         statements::advance(last, &after);
         let head = Head { size: after.frontier.size(), root: after.root };
@@ -318,9 +331,55 @@ impl Ledger {
         Ok(statements::look(&mut self.link, script).await?.leaves.unwrap_or_default())
     }
 
+    /// Begins an epoch of body keys. From the commit on every replica seals under it.
+    pub async fn begin_epoch(&mut self) -> Result<Renewal, CommitError> {
+        let state = self.locked().await?;
+        let to = state.body_epoch.saturating_add(1);
+        self.keyring.add(to).map_err(StatementError::from)?;
+        let mut last = Script::default();
+        statements::begin_epoch(&mut last, to);
+        self.finish(last, None).await?;
+        self.body_epoch = to;
+        Ok(Renewal { to, next: 0, end: state.frontier.size() })
+    }
+
+    /// The renewal that a process before this one began and did not finish.
+    pub async fn unfinished_renewal(&mut self) -> Result<Option<Renewal>, CommitError> {
+        let state = self.state().await?;
+        let older = self.keyring.epochs().first().is_some_and(|oldest| *oldest < state.body_epoch);
+        Ok(older.then_some(Renewal { to: state.body_epoch, next: 0, end: state.frontier.size() }))
+    }
+
+    /// Wraps the next rows anew. At the end the old keys are destroyed, as soon as no claim needs them any more, and the
+    /// epoch is given back.
+    pub async fn renew(&mut self, renewal: &mut Renewal) -> Result<Option<u32>, CommitError> {
+        if renewal.next < renewal.end {
+            self.locked().await?;
+            let (keyring, mut last) = (Arc::clone(&self.keyring), Script::default());
+            renewal::page(&mut self.link, &keyring, renewal, &mut last).await?;
+            self.finish(last, None).await?;
+            renewal.next = renewal.next.saturating_add(renewal::PAGE);
+            self.residue = Residue::Possible;
+            return Ok(None);
+        }
+        if claims::any_before(&mut self.link, renewal.to).await? {
+            return Ok(None);
+        }
+        self.keyring.destroy_before(renewal.to).map_err(StatementError::from)?;
+        Ok(Some(renewal.to))
+    }
+
+    /// Begins a transaction that holds the log's lock.
+    async fn locked(&mut self) -> Result<State, CommitError> {
+        let mut script = statements::begin(&self.link);
+        statements::ask_state(&mut script, &self.link, Lock::Held);
+        let state = statements::look(&mut self.link, script).await?.state;
+        Ok(self.check(state.ok_or(StatementError::Damaged("no state of the log"))?)?)
+    }
+
     /// Learns again which claims of this replica are open, after the log was opened anew.
     pub async fn recall(&mut self) -> Result<(), StatementError> {
-        self.open = statements::claims_of(&mut self.link, &self.names.replica).await?;
+        self.open = claims::claims_of(&mut self.link, &self.names.replica).await?;
         Ok(())
     }
 
@@ -365,35 +424,6 @@ fn plan<'a>(
         return Err(CommitError::ClockBehind);
     }
     Ok(Plan::new(state.frontier.size(), now.max(state.last_at), known, open))
-}
-
-/// The tokens of the claims of a batch.
-struct Tokens<'a> {
-    /// For each claim all of its tokens; none when an earlier claim of the batch has one of them.
-    of_claim: Vec<Vec<Sha256>>,
-    /// Sorted, so that two replicas with the same tokens never wait for each other.
-    first: BTreeMap<Sha256, &'a Claim>,
-}
-
-impl<'a> Tokens<'a> {
-    fn of(claims: &[&'a Claim]) -> Self {
-        let mut tokens = Self { of_claim: Vec::with_capacity(claims.len()), first: BTreeMap::new() };
-        for claim in claims {
-            let mut own: Vec<Sha256> = claim.tokens().collect();
-            if own.iter().any(|token| tokens.first.contains_key(token)) {
-                own.clear();
-            }
-            tokens.first.extend(own.iter().map(|token| (*token, *claim)));
-            tokens.of_claim.push(own);
-        }
-        tokens
-    }
-
-    /// For each claim whether all its tokens were new. One without tokens claims nothing.
-    fn won(&self, new: &HashSet<Sha256>) -> Vec<bool> {
-        let all_new = |own: &Vec<Sha256>| !own.is_empty() && own.iter().all(|token| new.contains(token));
-        self.of_claim.iter().map(all_new).collect()
-    }
 }
 
 /// The entries and streams that a batch names.

@@ -4,19 +4,25 @@
 //! only when it is durable, read back, signed, and held fast by the anchor file. Must not know what is in a document,
 //! who may see what, or any value of a record: pseudonyms, digests, identifiers and times are all it sees.
 //!
-//! Imports go down: `submission`, `db`, `anchor`, `fault` < `rows`, `plan`, `nodes`, `stored` < `statements`, `read` <
-//! `ledger` < `recover` < `status` < `writer` < `store` (whose options `recover` reads).
+//! Imports go down: `submission`, `db`, `anchor`, `keyring` < `fault`, `setup`, `bodies` < `rows`, `plan`, `nodes`, `stored` <
+//! `entry_rows`, `claims` < `statements`, `read` < `ledger` < `renewal` < `recover` < `status` < `writer` < `store`.
 
 pub mod anchor;
+mod bodies;
+mod claims;
 pub mod db;
+mod entry_rows;
 pub mod fault;
+pub mod keyring;
 mod ledger;
 mod nodes;
 mod plan;
 pub mod read;
 pub mod recover;
+mod renewal;
 mod rows;
 pub mod search;
+pub mod setup;
 mod statements;
 pub mod status;
 pub mod store;

@@ -11,7 +11,7 @@ use varco_core::log::entry::{Draft, Erases, Kind, Slots};
 use varco_core::log::leaf::Leaf;
 use varco_core::time::Timestamp;
 
-use crate::submission::{AppendError, Artifact, Branch, Change, Guard, StreamKind, Submission};
+use crate::submission::{AppendError, Artifact, Branch, Change, Guard, Keeping, StreamKind, Submission};
 
 /// An order to erase covers at most as many entries as one bundle of tiles: the transaction stays under a second.
 const ERASED_MAX: u64 = 65_536;
@@ -48,6 +48,7 @@ pub struct Entry<'a> {
     pub leaf: Leaf,
     pub slots: &'a Slots,
     pub subjects: &'a [Pseudonym],
+    pub keeping: Keeping,
 }
 
 /// A stream as it is after the batch.
@@ -141,7 +142,8 @@ impl<'a> Plan<'a> {
         self.known.entries.insert(name);
         self.closes.extend(&submission.closes);
         self.erases.extend(&draft.erases);
-        self.entries.push(Entry { leaf, slots: &draft.slots, subjects: &submission.subjects });
+        let keeping = submission.keeping(draft.kind);
+        self.entries.push(Entry { leaf, slots: &draft.slots, subjects: &submission.subjects, keeping });
         Ok(self.entries.len() - 1)
     }
 

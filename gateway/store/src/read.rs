@@ -9,9 +9,14 @@ use varco_core::id::{AgencyId, ExchangeId, Pseudonym};
 use varco_core::log::entry::{Kind, Slot, SlotName, Slots};
 use varco_core::log::leaf::{Leaf, LeafFault};
 use varco_core::log::proof::{Proof, Receipt};
+use varco_core::log::sealing::Part;
 use varco_core::log::tree::{Frontier, ProveError, consistency_proof, inclusion_path};
+use varco_core::time::Timestamp;
 
+use crate::bodies;
 use crate::db::{Address, ConnectError, Pools, on};
+use crate::entry_rows::person_terms;
+use crate::keyring::{Keyring, KeyringError};
 use crate::nodes::{self, Nodes, NodesError};
 use crate::rows::{among, padded};
 use crate::submission::{Artifact, ArtifactKind, StreamKind};
@@ -30,6 +35,10 @@ pub enum ReadError {
     /// A row that no program of ours has written.
     #[error("the database holds something that cannot be: {0}")]
     Damaged(&'static str),
+    #[error("the bodies of entry {0} are sealed, and the key is not here")]
+    Sealed(u64),
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
     #[error("the leaf in the database is not one: {0}")]
     Leaf(#[from] LeafFault),
     #[error("a proof cannot be made: {0}")]
@@ -80,16 +89,36 @@ pub struct StoredLeaf {
 #[derive(Clone, Debug)]
 pub struct Reader {
     pub(crate) pools: Arc<Pools>,
+    pub(crate) keyring: Option<Arc<Keyring>>,
+}
+
+/// The bodies of an entry that are there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bodies {
+    pub slots: Slots,
+    /// There, but sealed under a key that is not here.
+    pub sealed: Vec<SlotName>,
+    /// There, but not what was sealed.
+    pub damaged: Vec<SlotName>,
 }
 
 impl Reader {
     /// Opens a database that a store has made: `sqlite:<path>` or `postgres://...`.
+    /// Sealed bodies stay sealed.
     pub async fn open(url: &str) -> Result<Self, ConnectError> {
-        Self::connect(&url.parse()?).await
+        Self::connect(&url.parse()?, None).await
     }
 
-    pub(crate) async fn connect(address: &Address) -> Result<Self, ConnectError> {
-        Ok(Self { pools: Arc::new(address.readers().await?) })
+    /// The same with the keys of the bodies.
+    pub async fn open_with(url: &str, keyring: Arc<Keyring>) -> Result<Self, ConnectError> {
+        Self::connect(&url.parse()?, Some(keyring)).await
+    }
+
+    pub(crate) async fn connect(
+        address: &Address,
+        keyring: Option<Arc<Keyring>>,
+    ) -> Result<Self, ConnectError> {
+        Ok(Self { pools: Arc::new(address.readers().await?), keyring })
     }
 
     pub async fn close(&self) {
@@ -190,15 +219,16 @@ impl Reader {
         if subjects.len() > SUBJECTS_MAX {
             return Err(ReadError::TooMuch);
         }
-        let keys = padded(subjects);
+        let terms = subjects.iter().flat_map(|person| person_terms(self.keyring.as_deref(), person.as_str()));
+        let keys = padded(&terms.collect::<Vec<_>>());
         let tail = format!("AND idx >= ${} ORDER BY idx LIMIT {PAGE_MAX}", keys.len() + 1);
         let sql =
             AssertSqlSafe(among("SELECT DISTINCT idx FROM log_subject WHERE subject", keys.len(), &tail));
         let from = int(from);
         let indices: Vec<i64> = on!(&*self.pools, pool => {
             let mut query = sqlx::query_scalar(sql);
-            for subject in keys {
-                query = query.bind(subject.as_str().to_owned());
+            for term in keys {
+                query = query.bind(term);
             }
             query.bind(from).fetch_all(pool).await?
         });
@@ -249,16 +279,51 @@ impl Reader {
         Ok(found.pop().map(|(_, slots)| slots).unwrap_or_default())
     }
 
-    /// Index and bodies of the entries `from..to` that have any, at most [`PAGE_MAX`] entries.
+    /// Index and bodies of the entries `from..to` that have any, at most [`PAGE_MAX`] entries. All must be readable.
     pub async fn slots_between(&self, from: u64, to: u64) -> Result<Vec<(u64, Slots)>, ReadError> {
-        const SLOTS: &str = "SELECT idx, decision_salt, decision, operator_salt, operator, subject_salt, subject \
+        let bodies = self.bodies_between(from, to).await?.into_iter();
+        bodies
+            .map(|(index, bodies)| match (bodies.damaged.is_empty(), bodies.sealed.is_empty()) {
+                (true, true) => Ok((index, bodies.slots)),
+                (true, false) => Err(ReadError::Sealed(index)),
+                (false, _) => Err(ReadError::Damaged("sealed body")),
+            })
+            .collect()
+    }
+
+    /// The same, telling what cannot be read.
+    pub async fn bodies_between(&self, from: u64, to: u64) -> Result<Vec<(u64, Bodies)>, ReadError> {
+        const KEPT: &str = "SELECT idx, decision_salt, decision, operator_salt, operator, subject_salt, subject \
              FROM log_slots WHERE idx >= $1 AND idx < $2 ORDER BY idx";
+        const SEALED: &str = "SELECT idx, epoch, decision, operator, subject FROM log_body \
+             WHERE idx >= $1 AND idx < $2 ORDER BY idx";
         let (from, to) = page(from, to)?;
-        let rows: Vec<SlotsRow> =
-            on!(&*self.pools, pool => sqlx::query_as(SLOTS).bind(from).bind(to).fetch_all(pool).await?);
-        let mut found = rows.into_iter().map(slots).collect::<Result<Vec<_>, _>>()?;
-        found.retain(|(_, slots)| slots.iter().next().is_some());
-        Ok(found)
+        let kept: Vec<SlotsRow> =
+            on!(&*self.pools, pool => sqlx::query_as(KEPT).bind(from).bind(to).fetch_all(pool).await?);
+        let sealed: Vec<BodyRow> =
+            on!(&*self.pools, pool => sqlx::query_as(SEALED).bind(from).bind(to).fetch_all(pool).await?);
+        let mut found = BTreeMap::new();
+        for row in kept {
+            let (index, slots) = slots(row)?;
+            found.insert(index, Bodies { slots, ..Bodies::default() });
+        }
+        for row in sealed {
+            let (index, bodies) = unsealed(self.keyring.as_deref(), row)?;
+            found.insert(index, bodies);
+        }
+        let is_any = |bodies: &Bodies| {
+            bodies.slots.iter().next().is_some() || !bodies.sealed.is_empty() || !bodies.damaged.is_empty()
+        };
+        Ok(found.into_iter().filter(|(_, bodies)| is_any(bodies)).collect())
+    }
+
+    /// When the first body was erased whose key still exists in copies of the database; `None` when all such keys are
+    /// destroyed.
+    pub async fn erased_at(&self) -> Result<Option<Timestamp>, ReadError> {
+        const ERASED: &str = "SELECT erased_at FROM log_state WHERE id = 1";
+        let at: Option<Option<i64>> =
+            on!(&*self.pools, pool => sqlx::query_scalar(ERASED).fetch_optional(pool).await?);
+        Ok(at.flatten().map(Timestamp::from_millis))
     }
 
     /// Where the log stands; `None` in a database no store has opened yet.
@@ -340,6 +405,32 @@ fn slots(row: SlotsRow) -> Result<(u64, Slots), ReadError> {
         }
     }
     Ok((u64::try_from(index).map_err(|_| ReadError::Damaged("index"))?, slots))
+}
+
+type BodyRow = (i64, i64, Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
+
+fn unsealed(keyring: Option<&Keyring>, row: BodyRow) -> Result<(u64, Bodies), ReadError> {
+    let (index, epoch, decision, operator, subject) = row;
+    let index = u64::try_from(index).map_err(|_| ReadError::Damaged("index"))?;
+    let epoch = u32::try_from(epoch).map_err(|_| ReadError::Damaged("epoch of the bodies"))?;
+    let mut found = Bodies::default();
+    for (name, sealed) in
+        [(SlotName::Decision, decision), (SlotName::Operator, operator), (SlotName::Subject, subject)]
+    {
+        let Some(sealed) = sealed else { continue };
+        let part = Part::Slot(name);
+        match keyring.map(|keyring| bodies::open(keyring, epoch, index, part, Some(&sealed))) {
+            None | Some(Err(KeyringError::NoKey(_))) => found.sealed.push(name),
+            Some(Ok(slot)) => {
+                if let Some(slot) = slot {
+                    found.slots.set(name, slot);
+                }
+            }
+            Some(Err(KeyringError::Cipher(_) | KeyringError::Damaged)) => found.damaged.push(name),
+            Some(Err(fault)) => return Err(fault.into()),
+        }
+    }
+    Ok((index, found))
 }
 
 fn page(from: u64, to: u64) -> Result<(i64, i64), ReadError> {

@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use varco_core::code::Code;
 use varco_core::log::checkpoint::{Checkpoint, CheckpointFault};
-use varco_core::log::note::{NoteSigner, NoteVerifier};
+use varco_core::log::note::NoteVerifier;
 use varco_core::log::tree::{Frontier, Head};
-use varco_core::time::Timestamp;
 
 use crate::anchor::{Anchor, AnchorError};
-use crate::db::{Address, ConnectError};
+use crate::claims;
+use crate::db::{ConnectError, Link};
 use crate::fault::{CertifyError, CommitError, Forked, StatementError};
-use crate::ledger::{Ledger, Names};
+use crate::keyring::KeyringError;
+use crate::ledger::Ledger;
 use crate::read::{ReadError, Reader};
+use crate::renewal;
+use crate::setup::{MissingAnchor, Setup};
 use crate::statements;
-use crate::store::MissingAnchor;
 
 /// Why the log cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,8 @@ pub enum OpenError {
     Connect(#[from] ConnectError),
     #[error(transparent)]
     Forked(#[from] Forked),
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
     #[error("the name of the replica must have 1 to 64 letters, digits, `.`, `_` or `-`")]
     Name,
     #[error(transparent)]
@@ -62,6 +66,7 @@ impl OpenError {
             | Self::Certify(CertifyError::Sign(_) | CertifyError::Statement(_))
             | Self::Commit(CommitError::ClockBehind | CommitError::Statement(_) | CommitError::TooSlow)
             | Self::Connect(_)
+            | Self::Keyring(_)
             | Self::Name
             | Self::Read(_)
             | Self::Statement(_)
@@ -71,18 +76,15 @@ impl OpenError {
 
     /// Whether a person must look before trying again can help.
     pub const fn is_final(&self) -> bool {
-        self.forked().is_some() || matches!(self, Self::AnchorMissing(_) | Self::AnchorWrong(_) | Self::Name)
+        self.forked().is_some()
+            || matches!(
+                self,
+                Self::AnchorMissing(_)
+                    | Self::AnchorWrong(_)
+                    | Self::Keyring(KeyringError::Damaged | KeyringError::NoKey(_))
+                    | Self::Name
+            )
     }
-}
-
-/// What opening needs, at start and again later.
-pub struct Setup {
-    pub address: Address,
-    pub names: Names,
-    pub signer: Arc<dyn NoteSigner>,
-    pub verifiers: Vec<Arc<dyn NoteVerifier>>,
-    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-    pub missing_anchor: MissingAnchor,
 }
 
 /// A signed tree whose note is in the anchor.
@@ -120,16 +122,31 @@ impl Anchored {
 pub async fn open(setup: &Setup, anchor: &mut Anchored, epoch: Option<i64>) -> Result<Ledger, OpenError> {
     let mut link = setup.address.writer().await?;
     statements::found(&mut link, &setup.names.origin).await.map_err(StatementError::from)?;
-    let reader = Reader::connect(&setup.address).await?;
+    let reader = Reader::connect(&setup.address, None).await?;
     let state = statements::state(&mut link).await?;
     if epoch.is_some_and(|epoch| epoch != state.epoch) {
         return Err(Forked::Recovered.into());
     }
     let trusted = trusted(setup, &reader, anchor.head, state.frontier.size()).await;
     reader.close().await;
-    let mut ledger = Ledger::new(link, setup.names.clone(), state.epoch, trusted?);
+    let trusted = trusted?;
+    keys(setup, &mut link, state.body_epoch).await?;
+    let mut ledger = Ledger::new(link, setup, &state, trusted);
     certify(setup, anchor, &mut ledger).await?;
     Ok(ledger)
+}
+
+/// The key under which bodies are sealed must be here; a log without sealed bodies begins with a new one.
+async fn keys(setup: &Setup, link: &mut Link, epoch: u32) -> Result<(), OpenError> {
+    match setup.keyring.key(epoch) {
+        Ok(_) => Ok(()),
+        Err(KeyringError::NoKey(_))
+            if setup.keyring.epochs().is_empty() && !renewal::any_sealed(link).await? =>
+        {
+            Ok(setup.keyring.add(epoch)?)
+        }
+        Err(fault) => Err(fault.into()),
+    }
 }
 
 /// Signs the tree as the database has it now, and makes the note durable.
@@ -157,7 +174,7 @@ pub async fn interrupt(
     anchor: &mut Anchored,
     ledger: &mut Ledger,
 ) -> Result<Signed, OpenError> {
-    let whose = statements::Whose::Replica(&setup.names.replica);
+    let whose = claims::Whose::Replica(&setup.names.replica);
     while ledger.interrupt(&whose, (setup.clock)()).await?.is_some() {}
     certify(setup, anchor, ledger).await
 }

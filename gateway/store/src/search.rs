@@ -10,9 +10,13 @@ use tokio::time::Instant;
 use varco_core::id::Pseudonym;
 use varco_core::log::entry::Kind;
 use varco_core::log::leaf::Leaf;
+use varco_core::log::sealing;
 use varco_core::time::Timestamp;
 
+use crate::bodies;
 use crate::db::on;
+use crate::entry_rows::person_terms;
+use crate::keyring::Keyring;
 use crate::read::{PAGE_MAX, ReadError, Reader, SUBJECTS_MAX};
 
 /// Entries looked through with the first statement, and with each later one at most: 65,536 rows that must all be read
@@ -108,7 +112,7 @@ impl Reader {
         range: std::ops::Range<u64>,
         limit: u64,
     ) -> Result<Vec<Leaf>, ReadError> {
-        let (sql, texts) = statement(search);
+        let (sql, texts) = statement(search, self.keyring.as_deref());
         let sql = AssertSqlSafe(sql);
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let (from, to, limit) = (number(range.start), number(range.end), number(limit));
@@ -124,11 +128,11 @@ impl Reader {
 }
 
 /// The statement for one window: `$1..$2` is the range, `$3` the limit, the texts follow.
-fn statement(search: &Search) -> (String, Vec<String>) {
+fn statement(search: &Search, keyring: Option<&Keyring>) -> (String, Vec<String>) {
     let mut texts: Vec<String> = Vec::new();
     let mut sql = "SELECT e.leaf FROM log_entry e".to_owned();
     if search.operator.is_some() || search.office.is_some() {
-        sql.push_str(" JOIN log_slots s ON s.idx = e.idx");
+        sql.push_str(" JOIN log_body s ON s.idx = e.idx");
     }
     sql.push_str(" WHERE e.idx >= $1 AND e.idx < $2");
     let kind = search.kind.map(|kind| kind.text().to_owned());
@@ -139,12 +143,18 @@ fn statement(search: &Search) -> (String, Vec<String>) {
         ("e.record_type", &search.record_type),
         ("e.kind", &kind),
         ("e.code", &search.code),
-        ("s.who", &search.operator),
-        ("s.office", &search.office),
     ] {
         if let Some(value) = value {
             texts.push(value.clone());
             sql.push_str(&format!(" AND {column} = ${}", texts.len() + 3));
+        }
+    }
+    for (column, name, value) in
+        [("s.who", sealing::OPERATOR, &search.operator), ("s.office", sealing::OFFICE, &search.office)]
+    {
+        if let Some(value) = value {
+            let among = marks(&mut texts, bodies::terms(keyring, name, value));
+            sql.push_str(&format!(" AND {column} IN ({among})"));
         }
     }
     if let Some(agency) = &search.agency {
@@ -153,14 +163,20 @@ fn statement(search: &Search) -> (String, Vec<String>) {
         sql.push_str(&format!(" AND (e.consumer = ${n} OR e.provider = ${n})"));
     }
     if let Some(subjects) = &search.subjects {
-        let first = texts.len() + 4;
-        texts.extend(subjects.iter().map(|subject| subject.as_str().to_owned()));
-        let marks: Vec<String> = (first..texts.len() + 4).map(|n| format!("${n}")).collect();
-        let among = if marks.is_empty() { "NULL".to_owned() } else { marks.join(",") };
+        let people = subjects.iter().flat_map(|person| person_terms(keyring, person.as_str()));
+        let among = marks(&mut texts, people.collect());
         sql.push_str(&format!(
             " AND e.idx IN (SELECT idx FROM log_subject WHERE subject IN ({among}) AND idx >= $1 AND idx < $2)"
         ));
     }
     sql.push_str(" ORDER BY e.idx DESC LIMIT $3");
     (sql, texts)
+}
+
+/// Places for more texts, as a list.
+fn marks(texts: &mut Vec<String>, more: Vec<String>) -> String {
+    let first = texts.len() + 4;
+    texts.extend(more);
+    let marks: Vec<String> = (first..texts.len() + 4).map(|n| format!("${n}")).collect();
+    if marks.is_empty() { "NULL".to_owned() } else { marks.join(",") }
 }

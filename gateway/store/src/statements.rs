@@ -5,14 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use varco_core::hash::Sha256;
-use varco_core::id::{AgencyId, ExchangeId};
-use varco_core::log::entry::{Erases, Slot, SlotName};
+use varco_core::id::AgencyId;
 use varco_core::log::tree::Frontier;
 use varco_core::time::Timestamp;
 
 use crate::db::{Backend, Link, on};
+use crate::entry_rows::{self, Sealing};
 use crate::fault::StatementError;
-use crate::plan::{Entry, Known, Plan, StreamHead};
+use crate::plan::{Known, Plan, StreamHead};
 use crate::rows::{Cell, Insert, Length, ROWS_MAX, Script, execute, fetch, insert};
 use crate::submission::{Claim, StreamKind};
 
@@ -24,6 +24,8 @@ pub struct State {
     pub root: Sha256,
     pub last_at: Timestamp,
     pub epoch: i64,
+    /// The epoch under which bodies are sealed.
+    pub body_epoch: u32,
 }
 
 /// How the state is read.
@@ -72,9 +74,9 @@ pub fn begin(link: &Link) -> Script {
 }
 
 pub fn ask_state(script: &mut Script, link: &Link, lock: Lock) {
-    const STATE: &str = "SELECT 'state', origin, NULL, size, last_at, epoch, frontier, root \
+    const STATE: &str = "SELECT 'state', origin, CAST(body_epoch AS TEXT), size, last_at, epoch, frontier, root \
          FROM log_state WHERE id = 1";
-    const LOCKED: &str = "SELECT 'state', origin, NULL, size, last_at, epoch, frontier, root \
+    const LOCKED: &str = "SELECT 'state', origin, CAST(body_epoch AS TEXT), size, last_at, epoch, frontier, root \
          FROM log_state WHERE id = 1 FOR UPDATE";
     let sql = match (link, lock) {
         (Backend::Postgres(_), Lock::Held) => LOCKED,
@@ -126,12 +128,20 @@ pub async fn look(link: &mut Link, script: Script) -> Result<Looked, StatementEr
     let mut looked = Looked::default();
     for row in fetch::<Row>(link, script).await? {
         match row {
-            (what, Some(origin), None, Some(size), Some(at), Some(epoch), Some(frontier), Some(root))
-                if what == "state" =>
-            {
+            (
+                what,
+                Some(origin),
+                Some(body),
+                Some(size),
+                Some(at),
+                Some(epoch),
+                Some(frontier),
+                Some(root),
+            ) if what == "state" => {
                 let (frontier, root) = tree(size, &frontier, &root)?;
                 let last_at = Timestamp::from_millis(at);
-                looked.state = Some(State { origin, frontier, root, last_at, epoch });
+                let body_epoch = body.parse().map_err(|_| StatementError::Damaged("epoch of the bodies"))?;
+                looked.state = Some(State { origin, frontier, root, last_at, epoch, body_epoch });
             }
             (what, Some(id), Some(kind), None, ..) if what == "entry" => {
                 looked.known.entries.insert((id, kind));
@@ -188,27 +198,6 @@ pub async fn found(link: &mut Link, origin: &str) -> Result<(), sqlx::Error> {
     insert(link, &FOUND, vec![row]).await
 }
 
-pub fn open_claims(script: &mut Script, replica: &str, now: Timestamp, claims: &[&Claim]) {
-    const OPEN: Insert = Insert {
-        head: "INSERT INTO claim (exchange, replica, claimed_at, request_digest, interrupted)",
-        // An identifier given twice must not fail the whole batch; the second exchange finds its claim gone.
-        tail: "ON CONFLICT DO NOTHING",
-    };
-    let row = |claim: &&Claim| {
-        [
-            Cell::Text(claim.exchange.as_str().to_owned()),
-            Cell::Text(replica.to_owned()),
-            Cell::Int(now.millis()),
-            Cell::Bytes(claim.request_digest.as_bytes().to_vec()),
-            Cell::Text(crate::stored::write(&claim.interrupted)),
-        ]
-    };
-    for chunk in claims.chunks(ROWS_MAX) {
-        let length = Length::Padded(chunk.len().next_power_of_two());
-        script.insert(&OPEN, chunk.iter().map(row).collect(), length);
-    }
-}
-
 /// The log as it is after the batch.
 pub fn advance(script: &mut Script, state: &State) {
     const ADVANCE: &str = "UPDATE log_state SET size = ?, frontier = ?, root = ?, last_at = ? WHERE id = 1";
@@ -222,10 +211,15 @@ pub fn advance(script: &mut Script, state: &State) {
 }
 
 /// Everything a plan writes, except the tiles and the state.
-pub async fn write(link: &mut Link, plan: &Plan<'_>, hashes: &[Sha256]) -> Result<(), StatementError> {
+pub async fn write(
+    link: &mut Link,
+    plan: &Plan<'_>,
+    hashes: &[Sha256],
+    sealing: &Sealing<'_>,
+) -> Result<(), StatementError> {
     const ARTIFACTS: Insert =
         Insert { head: "INSERT INTO artifact (sha256, kind, bytes)", tail: "ON CONFLICT DO NOTHING" };
-    write_entries(link, plan, hashes).await?;
+    entry_rows::write(link, plan, hashes, sealing).await?;
     write_streams(link, plan).await?;
     let artifacts = plan.artifacts.iter().map(|(sha256, artifact)| {
         [
@@ -236,69 +230,9 @@ pub async fn write(link: &mut Link, plan: &Plan<'_>, hashes: &[Sha256]) -> Resul
     });
     insert(link, &ARTIFACTS, artifacts.collect()).await?;
     for erases in &plan.erases {
-        erase(link, erases).await?;
+        entry_rows::erase(link, erases, plan.at(), sealing.keyring).await?;
     }
     Ok(())
-}
-
-/// Entries, their bodies, whom they are about, and the claims they close: what every exchange writes, in one trip.
-async fn write_entries(link: &mut Link, plan: &Plan<'_>, hashes: &[Sha256]) -> Result<(), StatementError> {
-    let mut chunks = plan.entries.chunks(ROWS_MAX).zip(hashes.chunks(ROWS_MAX)).peekable();
-    let mut script = Script::default();
-    let mut expected = 0;
-    while let Some((entries, hashes)) = chunks.next() {
-        expected += say_entries(&mut script, entries, hashes);
-        if chunks.peek().is_some() {
-            expected -= execute(link, std::mem::take(&mut script)).await?;
-        }
-    }
-    let closed: Vec<Cell> =
-        plan.closes.iter().map(|exchange| Cell::Text(exchange.as_str().to_owned())).collect();
-    script.among("DELETE FROM claim WHERE exchange", &closed, "");
-    expected += closed.len() as u64;
-    // Another replica has entered one of them as interrupted: it must not get a second outcome.
-    if execute(link, script).await? == expected { Ok(()) } else { Err(StatementError::ClaimGone) }
-}
-
-/// Gives back how many rows this inserts.
-fn say_entries(script: &mut Script, entries: &[Entry<'_>], hashes: &[Sha256]) -> u64 {
-    const ENTRIES: Insert =
-        Insert { head: "INSERT INTO log_entry (idx, id, kind, leaf, leaf_hash)", tail: "" };
-    const SLOTS: Insert = Insert {
-        head: "INSERT INTO log_slots (idx, decision_salt, decision, operator_salt, operator, subject_salt, subject)",
-        tail: "",
-    };
-    const SUBJECTS: Insert =
-        Insert { head: "INSERT INTO log_subject (subject, idx)", tail: "ON CONFLICT DO NOTHING" };
-    let rows = entries.iter().zip(hashes).map(|(entry, hash)| {
-        [
-            Cell::Int(int(entry.leaf.index())),
-            Cell::Text(entry.leaf.id().as_str().to_owned()),
-            Cell::Text(entry.leaf.kind().text().to_owned()),
-            Cell::Text(entry.leaf.as_str().to_owned()),
-            Cell::Bytes(hash.as_bytes().to_vec()),
-        ]
-    });
-    script.insert(&ENTRIES, rows.collect(), Length::Exact);
-    let salt = |slot: Option<&Slot>| Cell::MaybeBytes(slot.map(|slot| slot.salt.to_vec()));
-    let body = |slot: Option<&Slot>| Cell::MaybeText(slot.map(|slot| slot.body.clone()));
-    let rows = entries.iter().map(|entry| {
-        let [decision, operator, subject] = SlotName::ALL.map(|name| entry.slots.slot(name));
-        let index = Cell::Int(int(entry.leaf.index()));
-        [index, salt(decision), body(decision), salt(operator), body(operator), salt(subject), body(subject)]
-    });
-    script.insert(&SLOTS, rows.collect(), Length::Exact);
-    let about: BTreeSet<(&str, i64)> = entries
-        .iter()
-        .flat_map(|entry| entry.subjects.iter().map(|subject| (subject.as_str(), int(entry.leaf.index()))))
-        .collect();
-    let rows: Vec<[Cell; 2]> =
-        about.iter().map(|(subject, index)| [Cell::Text((*subject).to_owned()), Cell::Int(*index)]).collect();
-    for chunk in rows.chunks(ROWS_MAX) {
-        // As many as there are entries, in most batches: so the whole script has few different lengths.
-        script.insert(&SUBJECTS, chunk.to_vec(), Length::Padded(entries.len()));
-    }
-    (2 * entries.len() + rows.len()) as u64
 }
 
 async fn write_streams(link: &mut Link, plan: &Plan<'_>) -> Result<(), sqlx::Error> {
@@ -347,60 +281,6 @@ async fn write_waits(link: &mut Link, plan: &Plan<'_>) -> Result<(), sqlx::Error
     insert(link, &WAITS, rows.collect()).await
 }
 
-/// Deletes the bodies an order names, in the transaction of its own entry.
-async fn erase(link: &mut Link, erases: &Erases) -> Result<(), sqlx::Error> {
-    const DECISION: &str =
-        "UPDATE log_slots SET decision_salt = NULL, decision = NULL WHERE idx >= $1 AND idx <= $2";
-    const OPERATOR: &str =
-        "UPDATE log_slots SET operator_salt = NULL, operator = NULL WHERE idx >= $1 AND idx <= $2";
-    const SUBJECT: &str =
-        "UPDATE log_slots SET subject_salt = NULL, subject = NULL WHERE idx >= $1 AND idx <= $2";
-    const FOUND_BY: &str = "DELETE FROM log_subject WHERE idx >= $1 AND idx <= $2";
-    for name in erases.slots() {
-        let statements: &[&'static str] = match name {
-            SlotName::Decision => &[DECISION],
-            SlotName::Operator => &[OPERATOR],
-            SlotName::Subject => &[SUBJECT, FOUND_BY],
-        };
-        for sql in statements {
-            let (first, last) = (int(erases.first()), int(erases.last()));
-            on!(&mut *link, at => sqlx::query(*sql).bind(first).bind(last).execute(at).await.map(drop))?;
-        }
-    }
-    Ok(())
-}
-
-/// Claims to be entered as interrupted: all of this replica's, or those of any replica older than an instant.
-pub async fn left_open(
-    link: &mut Link,
-    whose: &Whose<'_>,
-    most: i64,
-) -> Result<Vec<(ExchangeId, String)>, StatementError> {
-    const MINE: &str =
-        "SELECT exchange, interrupted FROM claim WHERE replica = $1 ORDER BY claimed_at, exchange LIMIT $2";
-    const OLD: &str = "SELECT exchange, interrupted FROM claim WHERE claimed_at < $1 ORDER BY claimed_at, exchange LIMIT $2";
-    let rows: Vec<(String, String)> = match whose {
-        Whose::Before(then) => {
-            on!(link, at => sqlx::query_as(OLD).bind(then.millis()).bind(most).fetch_all(at).await?)
-        }
-        Whose::Replica(name) => {
-            on!(link, at => sqlx::query_as(MINE).bind((*name).to_owned()).bind(most).fetch_all(at).await?)
-        }
-    };
-    let exchange = |(id, text): (String, String)| {
-        id.parse().map(|id| (id, text)).map_err(|_| StatementError::Damaged("exchange of a claim"))
-    };
-    rows.into_iter().map(exchange).collect()
-}
-
-/// The exchanges a replica has claimed and not closed. At most as many as the gateway carries out at a time.
-pub async fn claims_of(link: &mut Link, replica: &str) -> Result<HashSet<ExchangeId>, StatementError> {
-    const CLAIMS: &str = "SELECT exchange FROM claim WHERE replica = $1";
-    let ids: Vec<String> =
-        on!(link, at => sqlx::query_scalar(CLAIMS).bind(replica.to_owned()).fetch_all(at).await?);
-    ids.iter().map(|id| id.parse().map_err(|_| StatementError::Damaged("exchange of a claim"))).collect()
-}
-
 /// What becomes of SQLite's WAL once it is copied into the database.
 #[derive(Clone, Copy)]
 pub enum Wal {
@@ -427,9 +307,10 @@ pub async fn checkpoint(link: &mut Link, wal: Wal) -> Result<Emptied, sqlx::Erro
     Ok(if busy == 0 { Emptied::Whole } else { Emptied::Partly })
 }
 
-pub enum Whose<'a> {
-    Before(Timestamp),
-    Replica(&'a str),
+/// Bodies are sealed under this epoch from now on; erasures of before are accounted for.
+pub fn begin_epoch(script: &mut Script, epoch: u32) {
+    const BEGIN: &str = "UPDATE log_state SET body_epoch = ?, erased_at = NULL WHERE id = 1";
+    script.say(BEGIN, vec![Cell::Int(i64::from(epoch))]);
 }
 
 /// The leaf hashes `from..to`.
@@ -478,6 +359,6 @@ pub async fn forget(link: &mut Link, before: Timestamp, most: i64) -> Result<(),
 }
 
 /// Indices, epochs and sizes stay below 2^53.
-fn int(n: u64) -> i64 {
+pub fn int(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }

@@ -15,13 +15,16 @@ use varco_core::log::proof::Receipt;
 use varco_core::time::Timestamp;
 
 use crate::anchor::Anchor;
-use crate::ledger::Names;
+use crate::keyring::Keyring;
 use crate::plan;
 use crate::read::{ReadError, Reader};
-use crate::recover::{Anchored, OpenError, Setup, Signed};
+use crate::recover::{Anchored, OpenError, Signed};
+use crate::setup::{Names, Setup};
 use crate::status::{Shared, Status};
 use crate::submission::{AppendError, Claim, ClaimError, Committed, Submission, Unavailable};
 use crate::writer::{self, Job};
+
+pub use crate::setup::MissingAnchor;
 
 /// How a store is opened.
 pub struct Options {
@@ -39,15 +42,9 @@ pub struct Options {
     pub verifiers: Vec<Arc<dyn NoteVerifier>>,
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     pub missing_anchor: MissingAnchor,
+    /// The keys of bodies. Replicas of one log share one file.
+    pub keyring: Arc<Keyring>,
     pub limits: Limits,
-}
-
-/// What to do when the log has entries and the anchor file has none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MissingAnchor {
-    /// A new replica of an old log: read everything once and believe it. Only at an operator's word.
-    Adopt,
-    Refuse,
 }
 
 /// How long callers wait, and how many.
@@ -87,14 +84,14 @@ impl Store {
         let file = Anchor::open(&options.anchor)?;
         let setup = setup(options)?;
         let anchor = Anchored::new(file, &setup)?;
-        let address = setup.address.clone();
+        let (address, keyring) = (setup.address.clone(), Arc::clone(&setup.keyring));
         let (queue, jobs) = mpsc::channel(limits.queue);
         let (opened, opening) = oneshot::channel();
         let thread = std::thread::Builder::new().name("varco-log".to_owned());
         thread.spawn(move || writer::run(setup, anchor, jobs, opened)).map_err(OpenError::Thread)?;
         let ended = |_| OpenError::Thread(std::io::Error::other("it ended before it had opened the log"));
         let shared = opening.await.map_err(ended)??;
-        let reader = Reader::connect(&address).await?;
+        let reader = Reader::connect(&address, Some(keyring)).await?;
         Ok(Self { queue, shared, reader, limits })
     }
 
@@ -153,6 +150,14 @@ impl Store {
         self.wait(answer).await
     }
 
+    /// Wraps every sealed body anew under a new epoch's key, then destroys the key of the epoch before: what was erased
+    /// can be read from no backup any more. Gives back the new epoch, however long that takes.
+    pub async fn renew_keys(&self) -> Result<u32, Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Job::Renew(reply))?;
+        answer.await.unwrap_or_else(|_| Err(self.shared.closed()))
+    }
+
     /// Everything that is read.
     pub const fn read(&self) -> &Reader {
         &self.reader
@@ -209,5 +214,6 @@ fn setup(options: Options) -> Result<Setup, OpenError> {
         verifiers: options.verifiers,
         clock: options.clock,
         missing_anchor: options.missing_anchor,
+        keyring: options.keyring,
     })
 }

@@ -5,7 +5,7 @@
 use varco_core::code::Code;
 use varco_core::hash::Sha256;
 use varco_core::id::{AgencyId, ExchangeId, Pseudonym, TokenId};
-use varco_core::log::entry::Draft;
+use varco_core::log::entry::{Draft, Kind};
 use varco_core::log::proof::Receipt;
 use varco_core::time::Timestamp;
 
@@ -43,6 +43,23 @@ pub struct Submission {
     pub subjects: Vec<Pseudonym>,
     /// The claimed exchange of which this entry is the outcome.
     pub closes: Option<ExchangeId>,
+    /// What becomes of the bodies; without a word the kind of the entry says.
+    pub keeping: Option<Keeping>,
+}
+
+/// What becomes of an entry's bodies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    /// Sealed, and erased when an order or their age says so.
+    Erasable,
+    /// In the clear, for ever: how the log and its rules came to be. Must name no person.
+    ForEver,
+}
+
+impl Keeping {
+    const fn of(kind: Kind) -> Self {
+        if kind.keeps_bodies() { Self::ForEver } else { Self::Erasable }
+    }
 }
 
 impl Submission {
@@ -67,7 +84,13 @@ impl Submission {
             artifacts: Vec::new(),
             subjects: Vec::new(),
             closes: None,
+            keeping: None,
         }
+    }
+
+    /// What becomes of the bodies of one of its drafts.
+    pub fn keeping(&self, kind: Kind) -> Keeping {
+        self.keeping.unwrap_or(Keeping::of(kind))
     }
 }
 

@@ -11,11 +11,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use varco_core::log::proof::{Proof, Receipt};
 
+use crate::claims::Whose;
 use crate::fault::CommitError;
 use crate::ledger::{Appended, Done, Ledger, Work};
 use crate::plan::Verdict;
-use crate::recover::{self, Anchored, OpenError, Setup, Signed};
-use crate::statements::Whose;
+use crate::recover::{self, Anchored, OpenError, Signed};
+use crate::renewal::Renewal;
+use crate::setup::Setup;
 use crate::status::Shared;
 use crate::submission::{AppendError, Branch, Claim, ClaimError, Committed, Submission, Unavailable};
 
@@ -44,6 +46,8 @@ type Reply<T, E> = oneshot::Sender<Result<T, E>>;
 pub enum Job {
     Append(Box<Submission>, Reply<Committed, AppendError>),
     Claim(Box<Claim>, Reply<(), ClaimError>),
+    /// Begin a new epoch of body keys; answered when the old one's key is destroyed.
+    Renew(Reply<u32, Unavailable>),
     /// Bring the signature up to what the database holds, whoever wrote it.
     Sign(Reply<Signed, Unavailable>),
     /// Finish what is queued before this, and end.
@@ -58,7 +62,7 @@ impl Job {
         match self {
             Self::Append(_, reply) => reply.is_closed(),
             Self::Claim(_, reply) => reply.is_closed(),
-            Self::Close(_) | Self::Tidy(_) => false,
+            Self::Close(_) | Self::Renew(_) | Self::Tidy(_) => false,
             Self::Sign(reply) => reply.is_closed(),
         }
     }
@@ -69,6 +73,7 @@ impl Job {
             Self::Append(_, reply) => drop(reply.send(Err(why.clone().into()))),
             Self::Claim(_, reply) => drop(reply.send(Err(why.clone().into()))),
             Self::Close(reply) | Self::Tidy(reply) => drop(reply.send(())),
+            Self::Renew(reply) => drop(reply.send(Err(why.clone()))),
             Self::Sign(reply) => drop(reply.send(Err(why.clone()))),
         }
     }
@@ -93,6 +98,31 @@ struct Writer {
     epoch: i64,
     shared: Arc<Shared>,
     next_chores: Instant,
+    renewing: Renewing,
+}
+
+/// A renewal of body keys, and who waits for its end.
+#[derive(Default)]
+struct Renewing {
+    /// Asked for, not begun.
+    wanted: Vec<Reply<u32, Unavailable>>,
+    under_way: Option<Renewal>,
+    waiting: Vec<Reply<u32, Unavailable>>,
+}
+
+impl Renewing {
+    /// Whether there is a page to do at once. The end may have to wait for claims, until the next housekeeping.
+    fn goes_on(&self) -> bool {
+        match &self.under_way {
+            Some(renewal) => renewal.next < renewal.end,
+            None => !self.wanted.is_empty(),
+        }
+    }
+
+    fn ended(&mut self, epoch: u32) {
+        self.under_way = None;
+        self.waiting.drain(..).for_each(|reply| drop(reply.send(Ok(epoch))));
+    }
 }
 
 /// The writer's thread: opens the log, tells how that went, writes until everybody has gone. A thread of its own with
@@ -125,9 +155,10 @@ impl Writer {
         let mut ledger = recover::open(&setup, &mut anchor, None).await?;
         let signed = recover::interrupt(&setup, &mut anchor, &mut ledger).await?;
         let epoch = ledger.epoch();
+        let renewing = Renewing { under_way: ledger.unfinished_renewal().await?, ..Renewing::default() };
         let gate = Gate::Open(Box::new(ledger));
         let shared = Arc::new(Shared::new(signed));
-        Ok(Self { setup, anchor, gate, epoch, shared, next_chores: Instant::now() + CHORES })
+        Ok(Self { setup, anchor, gate, epoch, shared, next_chores: Instant::now() + CHORES, renewing })
     }
 
     /// Ends when every [`Store`](crate::store::Store) is gone, or one has closed it.
@@ -137,6 +168,7 @@ impl Writer {
         while closing.is_empty() {
             let wake = match &self.gate {
                 Gate::Closed { retry_at, .. } => *retry_at,
+                Gate::Open(_) if self.renewing.goes_on() => Instant::now(),
                 Gate::Open(_) | Gate::Sealed => self.next_chores,
             };
             tokio::select! {
@@ -172,6 +204,7 @@ impl Writer {
                 Job::Append(submission, reply) => batch.appends.push((submission, reply)),
                 Job::Claim(claim, reply) => batch.claims.push((claim, reply)),
                 Job::Close(reply) => closing.push(reply),
+                Job::Renew(reply) => self.renewing.wanted.push(reply),
                 Job::Sign(reply) => batch.signs.push(reply),
                 Job::Tidy(reply) => tidying.push(reply),
             }
@@ -272,6 +305,9 @@ impl Writer {
 
     async fn wake(&mut self) {
         match &mut self.gate {
+            Gate::Open(_) if self.renewing.goes_on() && Instant::now() < self.next_chores => {
+                self.renew().await
+            }
             Gate::Open(_) => self.chores().await,
             Gate::Closed { .. } => match self.reopen().await {
                 Ok(signed) => {
@@ -294,9 +330,41 @@ impl Writer {
         Ok(signed)
     }
 
+    /// The next step of a renewal.
+    async fn renew(&mut self) {
+        let Gate::Open(ledger) = &mut self.gate else { return };
+        let renewing = &mut self.renewing;
+        let work = async {
+            let Some(renewal) = &mut renewing.under_way else {
+                renewing.under_way = Some(ledger.begin_epoch().await?);
+                renewing.waiting.append(&mut renewing.wanted);
+                return Ok(());
+            };
+            if let Some(epoch) = ledger.renew(renewal).await? {
+                // What was wrapped anew must not stay in the WAL as it was before.
+                ledger.tidy().await?;
+                tracing::info!(epoch, "the body keys of the epochs before are destroyed");
+                renewing.ended(epoch);
+            }
+            Ok::<_, CommitError>(())
+        };
+        match timeout(BATCH_WAIT, work).await {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => self.shut(fault.into()),
+            Err(_) => self.shut(CommitError::TooSlow.into()),
+        }
+    }
+
     async fn chores(&mut self) {
         self.next_chores = Instant::now() + CHORES;
         let now = (self.setup.clock)();
+        // Another replica may have begun an epoch or destroyed one.
+        if let Err(fault) = self.setup.keyring.reload() {
+            tracing::error!(fault = %chain(&fault), "the file of body keys cannot be read");
+        }
+        if self.renewing.under_way.is_some() {
+            self.renew().await;
+        }
         let Gate::Open(ledger) = &mut self.gate else { return };
         let work = async {
             ledger.forget(now.minus(REMEMBERED)).await?;

@@ -20,6 +20,10 @@ pub struct Stored<'a> {
     /// shows that one was.
     pub leaf_hash: Option<Sha256>,
     pub slots: &'a Slots,
+    /// Bodies that are there but cannot be read here: they count as there, unchecked.
+    pub sealed: &'a [SlotName],
+    /// Bodies that are there and are not what was sealed.
+    pub damaged: &'a [SlotName],
 }
 
 /// What is true of an entry.
@@ -74,6 +78,8 @@ pub struct Report {
     pub root: Option<Sha256>,
     /// How many entries are [`Verdict::Ok`].
     pub intact: u64,
+    /// How many of them have bodies that could not be read here.
+    pub unread: u64,
     /// How many entries with a sound leaf there are of each kind.
     pub kinds: BTreeMap<Kind, u64>,
     /// Every other verdict, in order of index.
@@ -117,6 +123,7 @@ pub struct Audit {
     next: u64,
     last_at: Option<Timestamp>,
     intact: u64,
+    unread: u64,
     kinds: BTreeMap<Kind, u64>,
     findings: Vec<Finding>,
     gone: Vec<Gone>,
@@ -125,12 +132,58 @@ pub struct Audit {
     heads: Vec<(Head, HeadVerdict)>,
 }
 
-/// A run of entries that lack the same bodies.
+/// A run of entries of one kind that lack the same bodies.
 #[derive(Clone, Debug)]
 struct Gone {
     first: u64,
     last: u64,
+    kind: Kind,
     slots: Vec<SlotName>,
+}
+
+/// The orders to erase, so that those that cover an entry are found without asking all of them: retention gives thousands
+/// of orders over millions of entries.
+struct Orders {
+    /// The index of the order and what it erases, sorted by the first entry it erases.
+    sorted: Vec<(u64, Erases)>,
+    /// For each order how far it and all orders before it reach.
+    reach: Vec<u64>,
+}
+
+impl Orders {
+    fn of(mut sorted: Vec<(u64, Erases)>) -> Self {
+        sorted.sort_by_key(|(at, erases)| (erases.first(), *at));
+        let mut furthest = 0;
+        let reach = sorted
+            .iter()
+            .map(|(_, erases)| {
+                furthest = erases.last().max(furthest);
+                furthest
+            })
+            .collect();
+        Self { sorted, reach }
+    }
+
+    fn verdict(&self, index: u64, gone: &Gone) -> Verdict {
+        let mut by = None;
+        for name in &gone.slots {
+            match self.order(index, gone.kind, *name) {
+                Some(at) => by = Some(at),
+                None => return Verdict::ErasedWithoutOrder(*name),
+            }
+        }
+        by.map_or(Verdict::Ok, Verdict::ErasedByOrder)
+    }
+
+    /// The first order, in the order of the log, that covers a slot of the entry.
+    fn order(&self, index: u64, kind: Kind, name: SlotName) -> Option<u64> {
+        let begun = self.sorted.partition_point(|(_, erases)| erases.first() <= index);
+        let begun = self.sorted.get(..begun)?.iter().zip(&self.reach).rev();
+        let reaching = begun.take_while(|(_, reach)| **reach >= index).map(|(order, _)| order);
+        // An order that comes before what it erases has no force.
+        let covering = reaching.filter(|(at, erases)| *at > index && erases.covers(index, kind, name));
+        covering.map(|(at, _)| *at).min()
+    }
 }
 
 impl Audit {
@@ -144,6 +197,7 @@ impl Audit {
             next: 0,
             last_at: None,
             intact: 0,
+            unread: 0,
             kinds: BTreeMap::new(),
             findings: Vec::new(),
             gone: Vec::new(),
@@ -176,8 +230,11 @@ impl Audit {
 
     /// The report, once the last entry has been taken.
     pub fn finish(mut self) -> Report {
+        let orders = Orders::of(std::mem::take(&mut self.orders));
         for gone in std::mem::take(&mut self.gone) {
-            self.judge_gone(&gone);
+            for index in gone.first..=gone.last {
+                self.found_at(index, orders.verdict(index, &gone));
+            }
         }
         self.findings.sort_by_key(|finding| finding.first);
         let whole = self.frontier.size() == self.next;
@@ -190,6 +247,7 @@ impl Audit {
             size: self.next,
             root: whole.then(|| self.frontier.root()),
             intact: self.intact,
+            unread: self.unread,
             kinds: self.kinds,
             findings: self.findings,
             back_in_time: self.back_in_time,
@@ -214,46 +272,33 @@ impl Audit {
         }
         let mut gone = Vec::new();
         for name in SlotName::ALL {
+            let there = stored.sealed.contains(&name);
             match (leaf.content().commitments.commitment(name), stored.slots.slot(name)) {
-                (None, None) => {}
+                (Some(_) | None, _) if stored.damaged.contains(&name) => {
+                    return self.found_at(stored.index, Verdict::BodyTampered(name));
+                }
+                (Some(_), None) if there => {}
+                (None, None) if !there => {}
                 (Some(_), None) => gone.push(name),
                 (Some(committed), Some(slot)) if slot.commitment() == committed => {}
-                (_, Some(_)) => return self.found_at(stored.index, Verdict::BodyTampered(name)),
+                (_, Some(_)) | (None, None) => {
+                    return self.found_at(stored.index, Verdict::BodyTampered(name));
+                }
             }
         }
         if gone.is_empty() {
             self.intact += 1;
+            self.unread += u64::from(!stored.sealed.is_empty());
         } else {
-            self.lacks(stored.index, gone);
+            self.lacks(stored.index, leaf.kind(), gone);
         }
     }
 
-    fn lacks(&mut self, index: u64, slots: Vec<SlotName>) {
+    fn lacks(&mut self, index: u64, kind: Kind, slots: Vec<SlotName>) {
         match self.gone.last_mut() {
-            Some(run) if run.last + 1 == index && run.slots == slots => run.last = index,
-            Some(_) | None => self.gone.push(Gone { first: index, last: index, slots }),
+            Some(run) if run.last + 1 == index && run.kind == kind && run.slots == slots => run.last = index,
+            Some(_) | None => self.gone.push(Gone { first: index, last: index, kind, slots }),
         }
-    }
-
-    /// Splits a run where one order ends and another begins.
-    fn judge_gone(&mut self, gone: &Gone) {
-        for index in gone.first..=gone.last {
-            let verdict = self.verdict_on_gone(index, &gone.slots);
-            self.found_at(index, verdict);
-        }
-    }
-
-    fn verdict_on_gone(&self, index: u64, slots: &[SlotName]) -> Verdict {
-        let mut by = None;
-        for name in slots {
-            let mut orders =
-                self.orders.iter().filter(|(at, erases)| *at > index && erases.covers(index, *name));
-            match orders.next() {
-                Some((at, _)) => by = Some(*at),
-                None => return Verdict::ErasedWithoutOrder(*name),
-            }
-        }
-        by.map_or(Verdict::Ok, Verdict::ErasedByOrder)
     }
 
     fn found_at(&mut self, index: u64, verdict: Verdict) {

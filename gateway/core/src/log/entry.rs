@@ -93,6 +93,15 @@ impl Kind {
         }
     }
 
+    /// The bodies of these kinds say how the log itself and its rules came to be, and name no person: they are kept
+    /// for ever, in the clear, so that every later reader can follow the rules.
+    pub const fn keeps_bodies(self) -> bool {
+        matches!(
+            self,
+            Self::Erasure | Self::Freeze | Self::Open | Self::Policy | Self::Prune | Self::Registry
+        )
+    }
+
     /// Only these kinds may order that bodies be deleted.
     pub const fn orders_erasure(self) -> bool {
         matches!(self, Self::Erasure | Self::Prune)
@@ -240,6 +249,47 @@ impl Commitments {
     }
 }
 
+/// Why bodies are deleted. The reason in words is in the order itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reason {
+    /// A court or the supervisory authority ordered it.
+    Authority,
+    /// It should never have been entered.
+    Mistake,
+    /// The person's right to erasure (GDPR article 17).
+    Person,
+    /// The time for which it is kept is over.
+    Retention,
+}
+
+impl Reason {
+    pub const ALL: [Self; 4] = [Self::Authority, Self::Mistake, Self::Person, Self::Retention];
+
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Authority => "authority",
+            Self::Mistake => "mistake",
+            Self::Person => "person",
+            Self::Retention => "retention",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl FromStr for Reason {
+    type Err = KindFault;
+
+    fn from_str(text: &str) -> Result<Self, KindFault> {
+        Self::ALL.into_iter().find(|reason| reason.text() == text).ok_or(KindFault)
+    }
+}
+
 /// Which bodies an entry orders to delete: these slots of the entries `first..=last`. It has force only in entries
 /// of kind `erasure` and `prune`, and only over entries before them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,6 +298,11 @@ pub struct Erases {
     last: u64,
     /// INVARIANT: sorted, without repetition, at least one.
     slots: Vec<SlotName>,
+    /// INVARIANT: the same. Entries of other kinds are left alone; `None`: of all kinds.
+    kinds: Option<Vec<Kind>>,
+    reason: Option<Reason>,
+    /// SHA-256 of the document that officers signed; a retention period has none.
+    order: Option<Sha256>,
 }
 
 impl Erases {
@@ -256,7 +311,35 @@ impl Erases {
         let mut slots = slots.to_vec();
         slots.sort_unstable();
         slots.dedup();
-        (first <= last && !slots.is_empty()).then_some(Self { first, last, slots })
+        (first <= last && !slots.is_empty()).then_some(Self {
+            first,
+            last,
+            slots,
+            kinds: None,
+            reason: None,
+            order: None,
+        })
+    }
+
+    /// Only in entries of these kinds; `None` when there are none.
+    pub fn of_kinds(mut self, kinds: &[Kind]) -> Option<Self> {
+        let mut kinds = kinds.to_vec();
+        kinds.sort_unstable();
+        kinds.dedup();
+        self.kinds = Some(kinds).filter(|kinds| !kinds.is_empty());
+        self.kinds.is_some().then_some(self)
+    }
+
+    #[must_use]
+    pub const fn because(mut self, reason: Reason) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    #[must_use]
+    pub const fn ordered_in(mut self, document: Sha256) -> Self {
+        self.order = Some(document);
+        self
     }
 
     pub const fn first(&self) -> u64 {
@@ -271,8 +354,25 @@ impl Erases {
         &self.slots
     }
 
-    pub fn covers(&self, index: u64, name: SlotName) -> bool {
-        (self.first..=self.last).contains(&index) && self.slots.contains(&name)
+    pub fn kinds(&self) -> Option<&[Kind]> {
+        self.kinds.as_deref()
+    }
+
+    pub const fn reason(&self) -> Option<Reason> {
+        self.reason
+    }
+
+    pub const fn order(&self) -> Option<Sha256> {
+        self.order
+    }
+
+    pub fn is_about(&self, kind: Kind) -> bool {
+        self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind))
+    }
+
+    /// Whether it orders to delete this slot of the entry of this kind at this index.
+    pub fn covers(&self, index: u64, kind: Kind, name: SlotName) -> bool {
+        (self.first..=self.last).contains(&index) && self.is_about(kind) && self.slots.contains(&name)
     }
 }
 
@@ -357,6 +457,10 @@ mod tests {
             assert_eq!(name.text().parse(), Ok(name));
             assert_eq!(json!(name), json!(name.text()));
         }
+        for reason in Reason::ALL {
+            assert_eq!(reason.text().parse(), Ok(reason));
+            assert_eq!(json!(reason), json!(reason.text()));
+        }
     }
 
     #[test]
@@ -365,7 +469,12 @@ mod tests {
         assert_eq!(Erases::new(1, 2, &[]), None);
         let order = Erases::new(1, 2, &[SlotName::Subject, SlotName::Operator, SlotName::Subject]).unwrap();
         assert_eq!(order.slots(), [SlotName::Operator, SlotName::Subject]);
-        assert!(order.covers(2, SlotName::Subject) && !order.covers(3, SlotName::Subject));
-        assert!(!order.covers(2, SlotName::Decision));
+        let kind = Kind::Disclosure;
+        assert!(order.covers(2, kind, SlotName::Subject) && !order.covers(3, kind, SlotName::Subject));
+        assert!(!order.covers(2, kind, SlotName::Decision));
+        assert_eq!(order.clone().of_kinds(&[]), None);
+        let order = order.of_kinds(&[Kind::Read, Kind::Admin, Kind::Read]).unwrap();
+        assert_eq!(order.kinds().unwrap(), [Kind::Admin, Kind::Read]);
+        assert!(!order.covers(2, kind, SlotName::Subject) && order.covers(2, Kind::Read, SlotName::Subject));
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::hash::Sha256;
 use crate::id::{AgencyId, ExchangeId, PurposeId, RecordTypeId};
 use crate::json;
-use crate::log::entry::{Commitments, Draft, Erases, Kind, SlotName};
+use crate::log::entry::{Commitments, Draft, Erases, Kind, Reason, SlotName};
 use crate::log::tree;
 use crate::time::Timestamp;
 
@@ -75,8 +75,8 @@ pub enum LeafFault {
 }
 
 impl Leaf {
-    /// 1 KiB. The longest: four hashes (256), two agencies, purpose, record type and code (257), id (36), an order to
-    /// erase (110), the rest and all names (240): 899 bytes.
+    /// 1 KiB. The longest that can be meant: an order to erase with all kinds (170), its hash (64) and the rest of it
+    /// (150), three hashes more (192), id (36), the rest and all names (240): 852 bytes. An order has no parties.
     pub const MAX: usize = 1024;
 
     pub(super) fn of(draft: &Draft, index: u64, at: Timestamp) -> Self {
@@ -196,11 +196,29 @@ struct RawErases {
     first: u64,
     last: u64,
     slots: Vec<SlotName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kinds: Option<Vec<Kind>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    order: Option<Sha256>,
+}
+
+impl From<&Erases> for RawErases {
+    fn from(erases: &Erases) -> Self {
+        Self {
+            first: erases.first(),
+            last: erases.last(),
+            slots: erases.slots().to_vec(),
+            kinds: erases.kinds().map(<[Kind]>::to_vec),
+            reason: erases.reason(),
+            order: erases.order(),
+        }
+    }
 }
 
 impl From<&Content> for Raw {
     fn from(content: &Content) -> Self {
-        let erases = content.erases.as_ref();
         Self {
             v: VERSION,
             index: content.index,
@@ -213,7 +231,7 @@ impl From<&Content> for Raw {
             record_type: content.record_type.clone(),
             code: content.code.as_ref().map(|code| code.as_str().to_owned()),
             policy: content.policy,
-            erases: erases.map(|e| RawErases { first: e.first(), last: e.last(), slots: e.slots().to_vec() }),
+            erases: content.erases.as_ref().map(RawErases::from),
             decision: content.commitments.decision,
             operator: content.commitments.operator,
             subject: content.commitments.subject,
@@ -252,11 +270,19 @@ impl TryFrom<Raw> for Content {
 
 /// An order reaches back only: the entry that gives it stands after what it erases.
 fn erases(raw: RawErases, index: u64) -> Result<Erases, LeafFault> {
-    let erases = Erases::new(raw.first, raw.last, &raw.slots).ok_or(LeafFault::WrongMember("erases"))?;
-    if erases.last() >= index || erases.slots() != raw.slots {
-        return Err(LeafFault::WrongMember("erases"));
+    let wrong = || LeafFault::WrongMember("erases");
+    let mut erases = Erases::new(raw.first, raw.last, &raw.slots).ok_or_else(wrong)?;
+    if let Some(kinds) = &raw.kinds {
+        erases = erases.of_kinds(kinds).ok_or_else(wrong)?;
     }
-    Ok(erases)
+    if let Some(reason) = raw.reason {
+        erases = erases.because(reason);
+    }
+    if let Some(order) = raw.order {
+        erases = erases.ordered_in(order);
+    }
+    let sorted = erases.slots() == raw.slots && erases.kinds() == raw.kinds.as_deref();
+    if erases.last() >= index || !sorted { Err(wrong()) } else { Ok(erases) }
 }
 
 #[cfg(test)]

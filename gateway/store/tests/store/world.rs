@@ -11,6 +11,8 @@ use varco_core::log::entry::{Draft, Kind, Slot, SlotName};
 use varco_core::log::note::{KeyId, NoteSigner, NoteVerifier, SignFault, key_id};
 use varco_core::log::proof::LogVerifier;
 use varco_core::time::Timestamp;
+use varco_jose::AesBodyCipher;
+use varco_store::keyring::Keyring;
 use varco_store::recover::OpenError;
 use varco_store::store::{Limits, MissingAnchor, Options, Store};
 use varco_store::submission::{Change, Claim, Guard, StreamKind, Submission};
@@ -110,8 +112,15 @@ impl World {
             verifiers: vec![Arc::clone(&self.key) as Arc<dyn NoteVerifier>],
             clock: Arc::new(move || Timestamp::from_millis(clock.load(Ordering::SeqCst))),
             missing_anchor: MissingAnchor::Refuse,
+            keyring: self.keyring(),
             limits: Limits::default(),
         }
+    }
+
+    /// The keys of bodies as the file has them now.
+    pub fn keyring(&self) -> Arc<Keyring> {
+        let path = Keyring::beside(&self.directory.join("anchor"));
+        Arc::new(Keyring::open(path, Arc::new(AesBodyCipher)).unwrap())
     }
 
     pub async fn open(&self) -> Store {

@@ -43,7 +43,14 @@ impl Log {
     fn audit(&self, heads: &[Head]) -> Report {
         let mut audit = Audit::against(heads);
         for row in &self.entries {
-            let stored = Stored { index: row.index, leaf: &row.leaf, leaf_hash: row.hash, slots: &row.slots };
+            let stored = Stored {
+                index: row.index,
+                leaf: &row.leaf,
+                leaf_hash: row.hash,
+                slots: &row.slots,
+                sealed: &[],
+                damaged: &[],
+            };
             audit.entry(stored).unwrap();
         }
         audit.finish()
@@ -188,7 +195,8 @@ fn time_that_runs_back_is_found() {
 fn an_index_that_comes_twice_is_refused() {
     let log = Log::disclosures(2);
     let row = &log.entries[1];
-    let stored = Stored { index: 1, leaf: &row.leaf, leaf_hash: None, slots: &row.slots };
+    let stored =
+        Stored { index: 1, leaf: &row.leaf, leaf_hash: None, slots: &row.slots, sealed: &[], damaged: &[] };
     let mut audit = Audit::against(&[]);
     audit.entry(stored).unwrap();
     assert_eq!(audit.entry(stored), Err(OrderFault { expected: 2, got: 1 }));
