@@ -36,10 +36,26 @@ pub struct Config {
     pub rates: limits::Rates,
     pub providers: BTreeMap<AgencyId, Provider>,
     pub log: telemetry::Settings,
+    pub retention: Retention,
     /// This gateway as a witness of other logs.
     pub witness: Option<Witness>,
     /// Who cosigns our log.
     pub witnesses: Option<Witnesses>,
+}
+
+/// How long erasable bodies of the log are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// How often is looked for what is over.
+    pub every: Duration,
+    /// Acts of administrators.
+    pub system: Duration,
+    /// Who asked, from where, with which trace.
+    pub detail: Duration,
+    /// Everything else that is about a person: whose record, on which grounds, what was decided.
+    pub whole: Duration,
+    /// From the first erasure to the destruction of the key that backups would need.
+    pub destroy_after: Duration,
 }
 
 /// This gateway as a witness of other logs, on the listener of the public log.
@@ -92,6 +108,8 @@ pub struct Storage {
     pub replica: String,
     /// The highest checkpoint signed. Keep it on another disk than the database, and out of its backups.
     pub anchor: PathBuf,
+    /// Secret: the keys of erasable bodies. Keep the file out of every backup; replicas of one log share it.
+    pub body_keys: PathBuf,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -242,7 +260,8 @@ pub fn parse(
 }
 
 /// The environment variables that override where a secret lies, with the key each overrides.
-pub const SECRETS: [(&str, &str); 7] = [
+pub const SECRETS: [(&str, &str); 8] = [
+    ("VARCO_BODY_KEYS_FILE", "storage.body_keys"),
     ("VARCO_DATABASE_PASSWORD_FILE", "storage.password_file"),
     ("VARCO_LOG_KEY_FILE", "deployment.log_key"),
     ("VARCO_OUTBOUND_KEY_FILE", "outbound.key"),

@@ -5,6 +5,7 @@ pub mod auditor;
 pub mod exchange;
 pub mod framing;
 pub mod hygiene;
+pub mod orders;
 pub mod problem;
 pub mod public;
 pub mod receipt;

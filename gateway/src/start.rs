@@ -21,7 +21,8 @@ use varco_core::log::proof::LogVerifier;
 use varco_core::registry::Registry;
 use varco_core::subject::SubjectKeys;
 use varco_core::wire;
-use varco_jose::{Ed25519NoteKey, Ed25519NoteVerifier, SealSigner, SealTrust};
+use varco_jose::{AesBodyCipher, Ed25519NoteKey, Ed25519NoteVerifier, SealSigner, SealTrust};
+use varco_store::keyring::Keyring;
 use varco_store::recover::OpenError;
 use varco_store::status::Health;
 use varco_store::store::{self, MissingAnchor, Store};
@@ -40,7 +41,7 @@ use crate::telemetry::metrics::LogHealth;
 use crate::tls::{self, Channel};
 use crate::witness::Witness;
 use crate::witnesses::{self, Witnesses};
-use crate::{http, telemetry};
+use crate::{http, retention, telemetry};
 
 /// Why a gateway did not start. Each says which part and why.
 #[derive(Debug, thiserror::Error)]
@@ -146,6 +147,7 @@ async fn listen(
     tasks.spawn("channel-watch", tls::watch(channel.clone(), config.reload_every, tasks.stop()));
     tasks.spawn("trust-watch", outbound::watch(app.clone(), config.clone(), trusts, tasks.stop()));
     tasks.spawn("witnesses", witnesses::watch(app.clone(), tasks.stop()));
+    tasks.spawn("retention", retention::watch(app.clone(), config.retention.clone(), tasks.stop()));
     tasks.spawn("limits", limits::keep_tidy(app.limiter.clone(), tasks.stop()));
     let exchange = Open { tasks: &tasks, config };
     let (hosts, address) = (&config.listen.exchange.hosts, config.listen.exchange.address);
@@ -305,6 +307,8 @@ fn log_keys(registry: &Registry) -> Result<(String, Vec<Arc<dyn NoteVerifier>>),
 
 async fn open_store(config: &Config, parts: &Parts, clock: Clock) -> Result<Store, StartError> {
     let url = config.storage.database.url().map_err(fault(&config.storage.anchor))?;
+    let keyring = Keyring::open(config.storage.body_keys.clone(), Arc::new(AesBodyCipher));
+    let keyring = keyring.map_err(fault(&config.storage.body_keys))?;
     let options = store::Options {
         url: url.to_string(),
         anchor: config.storage.anchor.clone(),
@@ -314,6 +318,7 @@ async fn open_store(config: &Config, parts: &Parts, clock: Clock) -> Result<Stor
         verifiers: parts.log_verifiers.clone(),
         clock,
         missing_anchor: MissingAnchor::Refuse,
+        keyring: Arc::new(keyring),
         limits: store::Limits::default(),
     };
     Ok(Store::open(options).await?)

@@ -55,6 +55,11 @@ impl Postgres {
         format!("postgres://varco@localhost/postgres?host={}", self.directory.display())
     }
 
+    /// Where its data lies.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Ends the server. The data stays, for [`Postgres::start_again`].
     pub fn stop(&mut self, how: Stop) -> io::Result<()> {
         let mode = match how {

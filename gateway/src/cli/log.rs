@@ -1,7 +1,7 @@
 //! `varco log`: checks of the access log, and proofs for other people.
 //!
 //! `verify` reads a whole log, `watch` only its checkpoints, `export` writes it out, `prove` makes one receipt from it,
-//! `receipt` checks one with nothing but a key.
+//! `receipt` checks one with nothing but a key. `erase`, `hold`, `lift` and `prune` write orders for officers to sign.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,9 +10,12 @@ use std::sync::Arc;
 use clap::Subcommand;
 use varco_core::log::note::{NoteVerifier, VerifierKey};
 use varco_core::log::proof::LogVerifier;
-use varco_jose::Ed25519NoteVerifier;
+use varco_jose::{AesBodyCipher, Ed25519NoteVerifier};
+use varco_store::keyring::Keyring;
+use varco_store::read::Reader;
 
 mod export;
+mod order;
 mod prove;
 mod receipt;
 mod replay;
@@ -35,6 +38,8 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Order(order::Command),
     /// Write the log as files that anybody can check.
     Export(export::Args),
     /// Make the receipt of one entry from the database.
@@ -60,6 +65,27 @@ struct Trust {
     origin: Option<String>,
 }
 
+/// The keys of bodies, for those who may read them.
+#[derive(clap::Args)]
+pub struct BodyKeys {
+    /// The file with the keys of bodies. Not given: the one beside the anchor, where there is one.
+    #[arg(long, value_name = "FILE")]
+    body_keys: Option<PathBuf>,
+}
+
+impl BodyKeys {
+    /// Opens the database with the keys, if there are any; sealed bodies stay sealed without them.
+    pub async fn reader(&self, url: &str, anchor: Option<&Path>) -> Result<Reader, Failure> {
+        let beside = anchor.map(Keyring::beside).filter(|path| path.exists());
+        let Some(path) = self.body_keys.clone().or(beside) else { return Ok(Reader::open(url).await?) };
+        if !path.exists() {
+            return Err(Failure::File(path, std::io::ErrorKind::NotFound.into()));
+        }
+        let keyring = Keyring::open(path, Arc::new(AesBodyCipher))?;
+        Ok(Reader::open_with(url, Arc::new(keyring)).await?)
+    }
+}
+
 /// How the answer is given.
 #[derive(clap::Args)]
 struct Answer {
@@ -73,7 +99,7 @@ struct Answer {
 
 /// Why a command cannot even be tried: all of them exit with 2.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub enum Failure {
     #[error("the anchor `{0}` cannot be used")]
     Anchor(PathBuf, #[source] varco_store::anchor::AnchorError),
     #[error("a file of bodies is not of the form it must have")]
@@ -86,6 +112,8 @@ enum Failure {
     Fetch(#[from] crate::fetch::FetchError),
     #[error("the file `{0}` cannot be read or written")]
     File(PathBuf, #[source] std::io::Error),
+    #[error(transparent)]
+    Keyring(#[from] varco_store::keyring::KeyringError),
     #[error("`{0}` is neither a key nor a file with keys")]
     Key(String),
     #[error("the key `{0}` is not an Ed25519 key")]
@@ -107,6 +135,7 @@ enum Failure {
 pub fn run(args: Args) -> ExitCode {
     let (name, done) = match args.command {
         Command::Export(args) => ("export", export::run(&args)),
+        Command::Order(command) => ("order", order::run(command)),
         Command::Prove(args) => ("prove", prove::run(&args)),
         Command::Receipt(args) => ("receipt", receipt::run(&args)),
         Command::Replay(args) => ("replay", replay::run(&args)),

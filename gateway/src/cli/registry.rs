@@ -28,7 +28,8 @@ enum Command {
     Check { document: PathBuf },
     /// Check a ceremony folder: the genesis and the statement of every founder.
     Genesis { folder: PathBuf },
-    /// Put a document and its officers' statements into one proposal, ready for `POST /registry` or `POST /suspensions`.
+    /// Put a document and its officers' statements into one proposal, ready for `POST /registry`,
+    /// `POST /suspensions` or `POST /log/orders`.
     Propose {
         document: PathBuf,
         /// A statement, as `<officer>=<file>`; twice or more.
@@ -50,6 +51,7 @@ enum Command {
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Act {
     Genesis,
+    Order,
     Policy,
     Registry,
     Suspension,
@@ -122,6 +124,7 @@ fn sign(document: &Path, key: &Path, act: Act) -> Result<String, Failure> {
     let key = OfficerKey::from_pem(&read(key)?).map_err(|fault| Failure::Usage(fault.to_string()))?;
     let act = match act {
         Act::Genesis => ACT_GENESIS,
+        Act::Order => crate::orders::ACT_ORDER,
         Act::Policy => ACT_POLICY,
         Act::Registry => ACT_REGISTRY,
         Act::Suspension => crate::genesis::ACT_SUSPENSION,

@@ -9,13 +9,14 @@ use toml::de::DeTable;
 use varco_adapters::rest::ANSWER_MAX;
 use varco_core::id::AgencyId;
 use varco_core::wire::Algorithm;
+use varco_store::keyring::Keyring;
 use zeroize::Zeroizing;
 
 use super::reader::{Reader, Section};
 use super::value::{HttpsUrl, Size, word};
 use super::{
-    Config, ConfigFault, Database, Deployment, Listen, Listener, Outbound, Provider, ProviderKind, Seal,
-    Storage, Witness, Witnesses,
+    Config, ConfigFault, Database, Deployment, Listen, Listener, Outbound, Provider, ProviderKind, Retention,
+    Seal, Storage, Witness, Witnesses,
 };
 use crate::limits::{Rate, Rates};
 use crate::server::Limits;
@@ -61,6 +62,7 @@ fn whole(mut root: Section<'_, '_>) -> Option<Config> {
     let rates = rates(root.section("rates"));
     let providers = providers(&root.section("providers"));
     let log = log(root.section("log"));
+    let retention = retention(root.section("retention"));
     let witness = root.optional_section("witness").map(witness);
     let witnesses = root.optional_section("witnesses").map(witnesses);
     root.finish();
@@ -77,6 +79,7 @@ fn whole(mut root: Section<'_, '_>) -> Option<Config> {
         rates,
         providers,
         log,
+        retention: retention?,
         witness: present(witness)?,
         witnesses: present(witnesses)?,
     })
@@ -109,6 +112,47 @@ fn witnesses(mut s: Section<'_, '_>) -> Option<Witnesses> {
     Some(Witnesses { policy: policy?, authorities: authorities?, every, alarm, stop_after })
 }
 
+/// The longest six months: access logs of administrators are kept no shorter (order of 27 November 2008), and under the
+/// rules of the national interoperability platform no longer.
+const SIX_MONTHS: Duration = days(184);
+/// Who looked at what, and from where. Two years, the shortest half a year.
+const TWO_YEARS: Duration = days(731);
+/// While a claim for damages can be brought (civil code, article 2947), and while a person may ask who received their
+/// data (GDPR article 15).
+const FIVE_YEARS: Duration = days(1827);
+const TEN_YEARS: Duration = days(3653);
+/// A month for the key of what was erased; as much as article 12 GDPR gives for an answer.
+const MONTH: Duration = days(30);
+
+const fn days(count: u64) -> Duration {
+    Duration::from_secs(count * 86_400)
+}
+
+fn retention(mut s: Section<'_, '_>) -> Option<Retention> {
+    let every = s.or("every", Duration::from_secs(3600));
+    let system = s.or("system", SIX_MONTHS);
+    let detail = s.or("detail", TWO_YEARS);
+    let whole = s.or("whole", TEN_YEARS);
+    let destroy_after = s.or("destroy_after", MONTH);
+    let bounds = [
+        ("every", every, Duration::from_secs(60), days(1), "between 1m and 1d"),
+        ("system", system, SIX_MONTHS, TWO_YEARS, "between 184d and 731d"),
+        ("detail", detail, SIX_MONTHS, TEN_YEARS, "between 184d and 3653d"),
+        ("whole", whole, FIVE_YEARS, TEN_YEARS, "between 1827d and 3653d"),
+        ("destroy_after", destroy_after, Duration::ZERO, days(90), "at most 90d"),
+    ];
+    for (key, value, least, most, words) in bounds {
+        if value < least || value > most {
+            s.fault_at(key, &format!("must be {words}"));
+        }
+    }
+    if detail > whole {
+        s.fault_at("detail", "must not be longer than `whole`");
+    }
+    s.finish();
+    Some(Retention { every, system, detail, whole, destroy_after })
+}
+
 fn deployment(mut s: Section<'_, '_>) -> Option<Deployment> {
     let genesis = s.required("genesis");
     let genesis_sha256 = s.optional("genesis_sha256");
@@ -128,7 +172,8 @@ fn deployment(mut s: Section<'_, '_>) -> Option<Deployment> {
 fn storage(mut s: Section<'_, '_>) -> Option<Storage> {
     let database: Option<String> = s.required("database");
     let password = s.optional_secret("password_file");
-    let anchor = s.required("anchor");
+    let anchor: Option<PathBuf> = s.required("anchor");
+    let body_keys = s.optional_secret("body_keys");
     let replica = s.or("replica", "varco".to_owned());
     let database = database.and_then(|url| {
         let folder = s.folder();
@@ -136,7 +181,9 @@ fn storage(mut s: Section<'_, '_>) -> Option<Storage> {
         database.map_err(|what| s.fault_at("database", what)).ok()
     });
     s.finish();
-    Some(Storage { database: database?, replica, anchor: anchor? })
+    let anchor = anchor?;
+    let body_keys = body_keys.unwrap_or_else(|| Keyring::beside(&anchor));
+    Some(Storage { database: database?, replica, anchor, body_keys })
 }
 
 fn database_of(url: &str, password: Option<PathBuf>, folder: &Path) -> Result<Database, &'static str> {

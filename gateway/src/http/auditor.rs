@@ -35,6 +35,9 @@ pub async fn entries(
         Err(problem) => return problem.into_response(),
     };
     let (from, to) = range(bundle);
+    if let Some(refused) = pruned(&app, to).await {
+        return refused;
+    }
     match app.store.read().leaves(from, to).await.map(|leaves| packed(bundle, &leaves)) {
         Ok(Some(bytes)) => {
             let headers = [
@@ -59,6 +62,9 @@ pub async fn bodies(
         Err(problem) => return problem.into_response(),
     };
     let (from, to) = range(bundle);
+    if let Some(refused) = pruned(&app, to).await {
+        return refused;
+    }
     let slots = match app.store.read().slots_between(from, to).await {
         Ok(slots) => slots,
         Err(error) => return unreadable(&error),
@@ -87,6 +93,15 @@ fn allowed(app: &App, peer: &Peer, path: &str) -> Result<(Officer, BundleId), Pr
         return Err(Problem::new(Code::HttpNotFound));
     }
     Ok((officer, bundle))
+}
+
+/// Bundles that end at or below the minimum index are not served any more (c2sp.org/tlog-tiles, pruning).
+async fn pruned(app: &App, end: u64) -> Option<Response> {
+    match app.store.read().minimum().await {
+        Ok(minimum) if end <= minimum => Some(Problem::new(Code::LogPruned).into_response()),
+        Ok(_) => None,
+        Err(error) => Some(unreadable(&error)),
+    }
 }
 
 fn range(bundle: BundleId) -> (u64, u64) {

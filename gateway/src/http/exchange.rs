@@ -17,7 +17,7 @@ use varco_core::registry::{Identity, Side};
 use varco_core::wire::Message;
 
 use super::problem::Problem;
-use super::{admin, auditor, public, receipt, search, status};
+use super::{admin, auditor, orders, public, receipt, search, status};
 use crate::app::App;
 use crate::inbound::{self, Call, Unanswered};
 use crate::server::Peer;
@@ -48,6 +48,7 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/log/tile/entries/{*bundle}", get(auditor::entries))
         .route("/log/tile/{*tile}", get(public::hashes))
         .route("/log/bodies/{*bundle}", get(auditor::bodies))
+        .route("/log/orders", post(orders::apply))
         .route("/log/search", post(search::search))
         .route("/registry", get(admin::registry).post(admin::apply_registry))
         .route("/policies", post(admin::apply_policy))

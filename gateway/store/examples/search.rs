@@ -5,14 +5,18 @@
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 use varco_core::hash::Sha256;
 use varco_core::id::{ExchangeId, Pseudonym};
 use varco_core::log::entry::{Draft, Kind};
+use varco_core::log::sealing::{self, EpochKey};
 use varco_core::time::Timestamp;
+use varco_jose::AesBodyCipher;
 use varco_store::db::Address;
+use varco_store::keyring::Keyring;
 use varco_store::read::Reader;
 use varco_store::search::Search;
 
@@ -32,8 +36,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let entries: u64 = args.next().map_or(Ok(1_000_000), |text| text.parse())?;
     let path = directory.join(format!("varco-search-{}.db", std::process::id()));
     let url = format!("sqlite:{}", path.display());
-    fill(&url, entries).await?;
-    let reader = Reader::open(&url).await?;
+    let keyring = Arc::new(Keyring::open(path.with_extension("keys"), Arc::new(AesBodyCipher))?);
+    keyring.add(1)?;
+    fill(&url, entries, &keyring.key(1)?).await?;
+    let reader = Reader::open_with(&url, keyring).await?;
     let mut slowest = Duration::ZERO;
     for (name, search) in searches(entries)? {
         let mut longest = Duration::ZERO;
@@ -49,6 +55,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     reader.close().await;
     for suffix in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
+    }
+    for extension in ["keys", "keys.lock"] {
+        let _ = std::fs::remove_file(path.with_extension(extension));
     }
     let verdict = if slowest <= TARGET { "within" } else { "ABOVE" };
     println!(
@@ -92,7 +101,7 @@ fn searches(entries: u64) -> Result<Vec<(&'static str, Search)>, Box<dyn Error>>
 }
 
 /// A log with entries in its tables and nothing else: no tiles, no signature.
-async fn fill(url: &str, entries: u64) -> Result<(), Box<dyn Error>> {
+async fn fill(url: &str, entries: u64, key: &EpochKey) -> Result<(), Box<dyn Error>> {
     const ROWS: u64 = 500;
     let address: Address = url.parse()?;
     drop(address.writer().await?);
@@ -110,15 +119,17 @@ async fn fill(url: &str, entries: u64) -> Result<(), Box<dyn Error>> {
                 leaf.as_str(),
                 Sha256::from_bytes([0; 32])
             ));
-            let operator =
-                format!(r#"{{"agency":"x","office":"sportello-{}","operator":"op-{}"}}"#, n % 40, n % 500);
-            slots.push(format!("({n},zeroblob(32),'{operator}')"));
+            let term = |name, value: &str| sealing::term(key, name, value);
+            let operator = term(sealing::OPERATOR, &format!("op-{}", n % 500));
+            let office = term(sealing::OFFICE, &format!("sportello-{}", n % 40));
+            slots.push(format!("({n},1,zeroblob(400),'{operator}','{office}')"));
             let who = if n % 100_000 == 7 { "b" } else { "a" };
-            subjects.push(format!("('s1.{}',{n})", who.repeat(26)));
+            let person = term(sealing::SUBJECT, &format!("s1.{}", who.repeat(26)));
+            subjects.push(format!("('{person}',{n})"));
         }
         for sql in [
             format!("INSERT INTO log_entry (idx, id, kind, leaf, leaf_hash) VALUES {}", leaves.join(",")),
-            format!("INSERT INTO log_slots (idx, operator_salt, operator) VALUES {}", slots.join(",")),
+            format!("INSERT INTO log_body (idx, epoch, operator, who, office) VALUES {}", slots.join(",")),
             format!("INSERT INTO log_subject (subject, idx) VALUES {}", subjects.join(",")),
         ] {
             sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await?;

@@ -168,12 +168,14 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (2, "waits", include_str!("../migrations/sqlite/0002_waits.sql")),
     (3, "search", include_str!("../migrations/sqlite/0003_search.sql")),
     (30, "bodies", include_str!("../migrations/sqlite/0030_bodies.sql")),
+    (31, "holds", include_str!("../migrations/sqlite/0031_holds.sql")),
 ];
 const POSTGRES: &[(i64, &str, &str)] = &[
     (1, "ledger", include_str!("../migrations/postgres/0001_ledger.sql")),
     (2, "waits", include_str!("../migrations/postgres/0002_waits.sql")),
     (3, "search", include_str!("../migrations/postgres/0003_search.sql")),
     (30, "bodies", include_str!("../migrations/postgres/0030_bodies.sql")),
+    (31, "holds", include_str!("../migrations/postgres/0031_holds.sql")),
 ];
 
 fn schema(versions: &'static [(i64, &'static str, &'static str)]) -> Migrator {

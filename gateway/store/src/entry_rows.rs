@@ -10,6 +10,7 @@ use varco_core::time::Timestamp;
 use crate::bodies::{self, SealedRow};
 use crate::db::{Link, on};
 use crate::fault::StatementError;
+use crate::holds;
 use crate::keyring::Keyring;
 use crate::plan::{Entry, Plan};
 use crate::rows::{Cell, Insert, Length, ROWS_MAX, Script, execute};
@@ -138,7 +139,7 @@ fn kept_row(entry: &Entry<'_>) -> [Cell; 8] {
 /// Deletes the bodies an order names, in the transaction of its own entry. What is kept for ever stays.
 pub async fn erase(
     link: &mut Link,
-    erases: &Erases,
+    (order, erases): (Kind, &Erases),
     at: Timestamp,
     keyring: &Keyring,
 ) -> Result<(), StatementError> {
@@ -174,6 +175,9 @@ pub async fn erase(
     for sql in statements {
         let sql = sqlx::AssertSqlSafe(sql);
         on!(&mut *link, to => sqlx::query(sql).bind(first).bind(last).execute(to).await.map(drop))?;
+    }
+    if order == Kind::Prune {
+        holds::raise_minimum(link, erases.first(), erases.last().saturating_add(1)).await?;
     }
     Ok(on!(link, to => sqlx::query(ERASED).bind(at.millis()).execute(to).await.map(drop))?)
 }

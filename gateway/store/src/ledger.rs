@@ -23,6 +23,7 @@ use crate::claims::{self, Claimant, Tokens, Whose};
 use crate::db::{Backend, Link};
 use crate::entry_rows::Sealing;
 use crate::fault::{CertifyError, CommitError, Forked, StatementError};
+use crate::holds;
 use crate::keyring::Keyring;
 use crate::nodes::WIDTH;
 use crate::plan::{Known, Plan, Verdict};
@@ -125,6 +126,7 @@ impl Ledger {
             let (ids, streams) = names(&work.submissions);
             statements::ask_state(&mut script, &self.link, Lock::Held);
             statements::ask_known(&mut script, &ids, &streams);
+            holds::ask(&mut script, &work.submissions);
         }
         statements::remember(&mut script, &tokens.first);
         let mut looked = statements::look(&mut self.link, script).await?;

@@ -5,7 +5,7 @@
 //! who may see what, or any value of a record: pseudonyms, digests, identifiers and times are all it sees.
 //!
 //! Imports go down: `submission`, `db`, `anchor`, `keyring` < `fault`, `setup`, `bodies` < `rows`, `plan`, `nodes`, `stored` <
-//! `entry_rows`, `claims` < `statements`, `read` < `ledger` < `renewal` < `recover` < `status` < `writer` < `store`.
+//! `holds` < `entry_rows`, `claims` < `statements`, `read` < `ledger` < `renewal` < `recover` < `status` < `writer` < `store`.
 
 pub mod anchor;
 mod bodies;
@@ -13,6 +13,7 @@ mod claims;
 pub mod db;
 mod entry_rows;
 pub mod fault;
+mod holds;
 pub mod keyring;
 mod ledger;
 mod nodes;
@@ -20,6 +21,7 @@ mod plan;
 pub mod read;
 pub mod recover;
 mod renewal;
+pub mod retention;
 mod rows;
 pub mod search;
 pub mod setup;

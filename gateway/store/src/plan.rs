@@ -11,7 +11,9 @@ use varco_core::log::entry::{Draft, Erases, Kind, Slots};
 use varco_core::log::leaf::Leaf;
 use varco_core::time::Timestamp;
 
-use crate::submission::{AppendError, Artifact, Branch, Change, Guard, Keeping, StreamKind, Submission};
+use crate::submission::{
+    AppendError, Artifact, Branch, Change, Guard, Held, Hold, Keeping, StreamKind, Submission,
+};
 
 /// An order to erase covers at most as many entries as one bundle of tiles: the transaction stays under a second.
 const ERASED_MAX: u64 = 65_536;
@@ -23,6 +25,8 @@ pub struct Known {
     pub entries: HashSet<(String, String)>,
     /// Streams the batch names that exist.
     pub streams: HashMap<String, StreamHead>,
+    /// What may not be erased, when the batch erases or changes that.
+    pub holds: Vec<Held>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +85,9 @@ pub struct Plan<'a> {
     pub waits: BTreeMap<&'a str, &'a [AgencyId]>,
     pub artifacts: BTreeMap<Sha256, &'a Artifact>,
     pub closes: BTreeSet<&'a ExchangeId>,
-    pub erases: Vec<&'a Erases>,
+    /// What is ordered to be erased, and whether it is not served any more either.
+    pub erases: Vec<(Kind, &'a Erases)>,
+    pub holds: Vec<&'a Hold>,
 }
 
 impl<'a> Plan<'a> {
@@ -101,6 +107,7 @@ impl<'a> Plan<'a> {
             artifacts: BTreeMap::new(),
             closes: BTreeSet::new(),
             erases: Vec::new(),
+            holds: Vec::new(),
         }
     }
 
@@ -133,6 +140,7 @@ impl<'a> Plan<'a> {
             return Err(AppendError::Duplicate);
         }
         let leaf = self.leaf(draft)?;
+        self.may(draft.erases.as_ref(), submission.hold.as_ref())?;
         if branch == Branch::Primary {
             self.fits(&submission.changes)?;
             self.change(&submission.changes);
@@ -141,10 +149,41 @@ impl<'a> Plan<'a> {
         // Nothing fails from here on.
         self.known.entries.insert(name);
         self.closes.extend(&submission.closes);
-        self.erases.extend(&draft.erases);
+        self.erases.extend(draft.erases.as_ref().map(|erases| (draft.kind, erases)));
+        self.hold(submission.hold.as_ref());
         let keeping = submission.keeping(draft.kind);
         self.entries.push(Entry { leaf, slots: &draft.slots, subjects: &submission.subjects, keeping });
         Ok(self.entries.len() - 1)
+    }
+
+    /// Nothing under a hold is erased, and a hold is placed and lifted once.
+    fn may(&self, erases: Option<&Erases>, hold: Option<&Hold>) -> Result<(), AppendError> {
+        let holds = &self.known.holds;
+        let held = |erases: &Erases| {
+            let covers = |held: &&Held| held.first <= erases.last() && erases.first() <= held.last;
+            holds.iter().find(covers)
+        };
+        if let Some(held) = erases.and_then(held) {
+            return Err(AppendError::Held(held.id.clone()));
+        }
+        let is_placed = |id: &String| holds.iter().any(|held| held.id == *id);
+        match hold {
+            Some(Hold::Lift { id }) if !is_placed(id) => Err(AppendError::HoldUnknown(id.clone())),
+            Some(Hold::Place { id, .. }) if is_placed(id) => Err(AppendError::Duplicate),
+            Some(Hold::Lift { .. } | Hold::Place { .. }) | None => Ok(()),
+        }
+    }
+
+    fn hold(&mut self, hold: Option<&'a Hold>) {
+        match hold {
+            Some(Hold::Lift { id }) => self.known.holds.retain(|held| held.id != *id),
+            Some(Hold::Place { id, ranges }) => {
+                let held = |(first, last): &(u64, u64)| Held { id: id.clone(), first: *first, last: *last };
+                self.known.holds.extend(ranges.iter().map(held));
+            }
+            None => {}
+        }
+        self.holds.extend(hold);
     }
 
     fn holds(&self, guard: &Guard) -> bool {
@@ -228,8 +267,23 @@ pub fn check(submission: &Submission) -> Result<(), AppendError> {
     if submission.changes.iter().any(|change| change.expected >= u64::from(u32::MAX)) {
         return Err(AppendError::Invalid("an epoch that no stream reaches"));
     }
+    check_hold(submission.hold.as_ref()).map_err(AppendError::Invalid)?;
     if submission.artifacts.iter().any(|artifact| artifact.bytes.len() > Submission::ARTIFACT_MAX) {
         return Err(AppendError::Invalid("an artifact is too long"));
+    }
+    Ok(())
+}
+
+fn check_hold(hold: Option<&Hold>) -> Result<(), &'static str> {
+    let Some(Hold::Place { ranges, .. }) = hold else { return Ok(()) };
+    if ranges.is_empty() || ranges.len() > Submission::RANGES_MAX {
+        return Err("a hold has no ranges or too many");
+    }
+    let follows = |pair: &[(u64, u64)]| matches!(pair, [a, b] if a.1 < b.0);
+    if !ranges.iter().all(|(first, last)| first <= last && *last <= varco_core::log::leaf::INDEX_MAX)
+        || !ranges.windows(2).all(follows)
+    {
+        return Err("the ranges of a hold must be in order and apart");
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use crate::entry_rows::person_terms;
 use crate::keyring::{Keyring, KeyringError};
 use crate::nodes::{self, Nodes, NodesError};
 use crate::rows::{among, padded};
-use crate::submission::{Artifact, ArtifactKind, StreamKind};
+use crate::submission::{Artifact, ArtifactKind, Held, StreamKind};
 
 /// Entries in one answer: with their bodies some hundred KiB.
 pub const PAGE_MAX: u64 = 1024;
@@ -324,6 +324,25 @@ impl Reader {
         let at: Option<Option<i64>> =
             on!(&*self.pools, pool => sqlx::query_scalar(ERASED).fetch_optional(pool).await?);
         Ok(at.flatten().map(Timestamp::from_millis))
+    }
+
+    /// What may not be erased for now.
+    pub async fn holds(&self) -> Result<Vec<Held>, ReadError> {
+        const HOLDS: &str = "SELECT id, first, last FROM log_hold ORDER BY id, first";
+        let rows: Vec<(String, i64, i64)> =
+            on!(&*self.pools, pool => sqlx::query_as(HOLDS).fetch_all(pool).await?);
+        let number = |n: i64| u64::try_from(n).map_err(|_| ReadError::Damaged("hold"));
+        rows.into_iter()
+            .map(|(id, first, last)| Ok(Held { id, first: number(first)?, last: number(last)? }))
+            .collect()
+    }
+
+    /// Entries before this one are not served any more.
+    pub async fn minimum(&self) -> Result<u64, ReadError> {
+        const MINIMUM: &str = "SELECT minimum FROM log_state WHERE id = 1";
+        let minimum: Option<i64> =
+            on!(&*self.pools, pool => sqlx::query_scalar(MINIMUM).fetch_optional(pool).await?);
+        u64::try_from(minimum.unwrap_or(0)).map_err(|_| ReadError::Damaged("minimum index"))
     }
 
     /// Where the log stands; `None` in a database no store has opened yet.

@@ -98,7 +98,7 @@ impl Reader {
     }
 
     /// The index of the first entry at this time or later.
-    async fn first_at(&self, at: Timestamp, size: u64) -> Result<u64, ReadError> {
+    pub async fn first_at(&self, at: Timestamp, size: u64) -> Result<u64, ReadError> {
         const FIRST: &str = "SELECT idx FROM log_entry WHERE at >= $1 ORDER BY at, idx LIMIT 1";
         let found: Option<i64> = on!(&*self.pools, pool => {
             sqlx::query_scalar(FIRST).bind(at.millis()).fetch_optional(pool).await?

@@ -12,6 +12,7 @@ use varco_core::time::Timestamp;
 use crate::db::{Backend, Link, on};
 use crate::entry_rows::{self, Sealing};
 use crate::fault::StatementError;
+use crate::holds;
 use crate::plan::{Known, Plan, StreamHead};
 use crate::rows::{Cell, Insert, Length, ROWS_MAX, Script, execute, fetch, insert};
 use crate::submission::{Claim, StreamKind};
@@ -155,6 +156,9 @@ pub async fn look(link: &mut Link, script: Script) -> Result<Looked, StatementEr
                 let token = Sha256::from_slice(&token).ok_or(StatementError::Damaged("token"))?;
                 looked.new_tokens.insert(token);
             }
+            (what, Some(id), None, Some(first), Some(last), ..) if what == "hold" => {
+                looked.known.holds.push(holds::held(id, first, last)?);
+            }
             (what, leaves, ..) if what == "leaves" => looked.leaves = leaves,
             _ => return Err(StatementError::Damaged("row")),
         }
@@ -229,10 +233,10 @@ pub async fn write(
         ]
     });
     insert(link, &ARTIFACTS, artifacts.collect()).await?;
-    for erases in &plan.erases {
-        entry_rows::erase(link, erases, plan.at(), sealing.keyring).await?;
+    for (kind, erases) in &plan.erases {
+        entry_rows::erase(link, (*kind, erases), plan.at(), sealing.keyring).await?;
     }
-    Ok(())
+    holds::write(link, &plan.holds).await
 }
 
 async fn write_streams(link: &mut Link, plan: &Plan<'_>) -> Result<(), sqlx::Error> {

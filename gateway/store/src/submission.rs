@@ -45,6 +45,29 @@ pub struct Submission {
     pub closes: Option<ExchangeId>,
     /// What becomes of the bodies; without a word the kind of the entry says.
     pub keeping: Option<Keeping>,
+    /// What the entry changes about what may be erased.
+    pub hold: Option<Hold>,
+}
+
+/// A legal hold: what it covers is not erased until it is lifted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hold {
+    Lift {
+        id: String,
+    },
+    /// At most [`Submission::RANGES_MAX`] ranges, first and last entry of each; they may reach into the future.
+    Place {
+        id: String,
+        ranges: Vec<(u64, u64)>,
+    },
+}
+
+/// Entries that a hold covers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub id: String,
+    pub first: u64,
+    pub last: u64,
 }
 
 /// What becomes of an entry's bodies.
@@ -72,6 +95,8 @@ impl Submission {
     pub const EPOCHS_MAX: usize = 64;
     /// One change: a header with 64 scope items of 1 KiB, and as much again.
     pub const TEXT_MAX: usize = 128 * 1024;
+    /// A person's entries, or a case's, lie in some dozens of places.
+    pub const RANGES_MAX: usize = 256;
     /// A policy bundle is some hundred files of a few KiB; a registry version is smaller.
     pub const ARTIFACT_MAX: usize = 8 * 1024 * 1024;
 
@@ -85,6 +110,7 @@ impl Submission {
             subjects: Vec::new(),
             closes: None,
             keeping: None,
+            hold: None,
         }
     }
 
@@ -164,16 +190,19 @@ impl Artifact {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ArtifactKind {
     Genesis,
+    /// What officers ordered about the log itself.
+    Order,
     Policy,
     Registry,
 }
 
 impl ArtifactKind {
-    pub const ALL: [Self; 3] = [Self::Genesis, Self::Policy, Self::Registry];
+    pub const ALL: [Self; 4] = [Self::Genesis, Self::Order, Self::Policy, Self::Registry];
 
     pub const fn text(self) -> &'static str {
         match self {
             Self::Genesis => "genesis",
+            Self::Order => "order",
             Self::Policy => "policy",
             Self::Registry => "registry",
         }
@@ -242,6 +271,11 @@ pub enum AppendError {
     /// A stream to change has another epoch than expected.
     #[error("the {} changed since it was read", .0.text())]
     Conflict(StreamKind),
+    /// A hold covers some of what the order names.
+    #[error("the hold `{0}` covers some of these entries")]
+    Held(String),
+    #[error("there is no hold `{0}`")]
+    HoldUnknown(String),
     /// The log has an entry of this id and kind.
     #[error("the log has this entry already")]
     Duplicate,
@@ -259,6 +293,8 @@ impl AppendError {
                 Code::ConsentConflict
             }
             Self::ClaimGone | Self::Unavailable(_) => Code::LogUnavailable,
+            Self::Held(_) => Code::LogHeld,
+            Self::HoldUnknown(_) => Code::OrderInvalid,
             Self::Duplicate | Self::Invalid(_) => Code::Internal,
         }
     }

@@ -11,7 +11,8 @@ use varco_core::hash::Sha256;
 use varco_core::id::{ExchangeId, Pseudonym, TokenId};
 use varco_core::log::entry::{Draft, Kind, Slot, SlotName};
 use varco_core::time::Timestamp;
-use varco_jose::Ed25519NoteKey;
+use varco_jose::{AesBodyCipher, Ed25519NoteKey};
+use varco_store::keyring::Keyring;
 use varco_store::store::{Limits, MissingAnchor, Options, Store};
 use varco_store::submission::{Change, Claim, Guard, StreamKind, Submission};
 
@@ -125,6 +126,7 @@ fn options(url: String, folder: &Path, key: Ed25519NoteKey) -> Result<Options, F
         signer: Arc::new(key),
         clock: Arc::new(move || Timestamp::from_millis(start).plus(began.elapsed())),
         missing_anchor: MissingAnchor::Refuse,
+        keyring: Arc::new(Keyring::open(folder.join("body-keys"), Arc::new(AesBodyCipher))?),
         limits: Limits::default(),
     })
 }

@@ -40,12 +40,14 @@ pub enum Verdict {
     /// There is no such entry.
     Missing,
     Ok,
+    /// The entry is not served any more, and the entry at this index ordered it. Its hash is in the tree.
+    PrunedByOrder(u64),
 }
 
 impl Verdict {
     /// Whether the entry is as it may be.
     pub const fn is_sound(self) -> bool {
-        matches!(self, Self::Ok | Self::ErasedByOrder(_))
+        matches!(self, Self::Ok | Self::ErasedByOrder(_) | Self::PrunedByOrder(_))
     }
 }
 
@@ -127,7 +129,9 @@ pub struct Audit {
     kinds: BTreeMap<Kind, u64>,
     findings: Vec<Finding>,
     gone: Vec<Gone>,
-    orders: Vec<(u64, Erases)>,
+    /// Runs of entries of which only the hash was given.
+    withheld: Vec<(u64, u64)>,
+    orders: Vec<(u64, Kind, Erases)>,
     back_in_time: Vec<u64>,
     heads: Vec<(Head, HeadVerdict)>,
 }
@@ -144,19 +148,19 @@ struct Gone {
 /// The orders to erase, so that those that cover an entry are found without asking all of them: retention gives thousands
 /// of orders over millions of entries.
 struct Orders {
-    /// The index of the order and what it erases, sorted by the first entry it erases.
-    sorted: Vec<(u64, Erases)>,
+    /// The index and kind of the order and what it erases, sorted by the first entry it erases.
+    sorted: Vec<(u64, Kind, Erases)>,
     /// For each order how far it and all orders before it reach.
     reach: Vec<u64>,
 }
 
 impl Orders {
-    fn of(mut sorted: Vec<(u64, Erases)>) -> Self {
-        sorted.sort_by_key(|(at, erases)| (erases.first(), *at));
+    fn of(mut sorted: Vec<(u64, Kind, Erases)>) -> Self {
+        sorted.sort_by_key(|(at, _, erases)| (erases.first(), *at));
         let mut furthest = 0;
         let reach = sorted
             .iter()
-            .map(|(_, erases)| {
+            .map(|(_, _, erases)| {
                 furthest = erases.last().max(furthest);
                 furthest
             })
@@ -177,12 +181,24 @@ impl Orders {
 
     /// The first order, in the order of the log, that covers a slot of the entry.
     fn order(&self, index: u64, kind: Kind, name: SlotName) -> Option<u64> {
-        let begun = self.sorted.partition_point(|(_, erases)| erases.first() <= index);
-        let begun = self.sorted.get(..begun)?.iter().zip(&self.reach).rev();
-        let reaching = begun.take_while(|(_, reach)| **reach >= index).map(|(order, _)| order);
-        // An order that comes before what it erases has no force.
-        let covering = reaching.filter(|(at, erases)| *at > index && erases.covers(index, kind, name));
-        covering.map(|(at, _)| *at).min()
+        let covering = self.reaching(index).filter(|(_, _, erases)| erases.covers(index, kind, name));
+        covering.map(|(at, _, _)| *at).min()
+    }
+
+    /// The order that an entry be not served any more.
+    fn pruned(&self, index: u64) -> Option<u64> {
+        let covers = |erases: &Erases| (erases.first()..=erases.last()).contains(&index);
+        let covering =
+            self.reaching(index).filter(|(_, kind, erases)| *kind == Kind::Prune && covers(erases));
+        covering.map(|(at, _, _)| *at).min()
+    }
+
+    /// The orders that may cover an entry. One that comes before what it erases has no force.
+    fn reaching(&self, index: u64) -> impl Iterator<Item = &(u64, Kind, Erases)> {
+        let begun = self.sorted.partition_point(|(_, _, erases)| erases.first() <= index);
+        let begun = self.sorted.iter().zip(&self.reach).take(begun).rev();
+        let reaching = begun.take_while(move |(_, reach)| **reach >= index).map(|(order, _)| order);
+        reaching.filter(move |(at, _, _)| *at > index)
     }
 }
 
@@ -201,6 +217,7 @@ impl Audit {
             kinds: BTreeMap::new(),
             findings: Vec::new(),
             gone: Vec::new(),
+            withheld: Vec::new(),
             orders: Vec::new(),
             back_in_time: Vec::new(),
             heads,
@@ -228,12 +245,37 @@ impl Audit {
         Ok(())
     }
 
+    /// The index of the next entry.
+    pub const fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Takes the hash of the next entry, which is withheld: that is right only if a later entry ordered it.
+    pub fn withheld(&mut self, hash: Sha256) {
+        let index = self.next;
+        if self.frontier.size() == index {
+            self.frontier.push(hash);
+        }
+        match self.withheld.last_mut() {
+            Some((_, last)) if *last + 1 == index => *last = index,
+            Some(_) | None => self.withheld.push((index, index)),
+        }
+        self.next = index.saturating_add(1);
+        self.compare_heads();
+    }
+
     /// The report, once the last entry has been taken.
     pub fn finish(mut self) -> Report {
         let orders = Orders::of(std::mem::take(&mut self.orders));
         for gone in std::mem::take(&mut self.gone) {
             for index in gone.first..=gone.last {
                 self.found_at(index, orders.verdict(index, &gone));
+            }
+        }
+        for (first, last) in std::mem::take(&mut self.withheld) {
+            for index in first..=last {
+                let verdict = orders.pruned(index).map_or(Verdict::Missing, Verdict::PrunedByOrder);
+                self.found_at(index, verdict);
             }
         }
         self.findings.sort_by_key(|finding| finding.first);
@@ -268,7 +310,7 @@ impl Audit {
         self.last_at = Some(leaf.at());
         *self.kinds.entry(leaf.kind()).or_default() += 1;
         if let Some(erases) = leaf.content().erases.as_ref().filter(|_| leaf.kind().orders_erasure()) {
-            self.orders.push((stored.index, erases.clone()));
+            self.orders.push((stored.index, leaf.kind(), erases.clone()));
         }
         let mut gone = Vec::new();
         for name in SlotName::ALL {

@@ -11,7 +11,7 @@ use varco_core::log::tile::{self, BundleId, TileId};
 use varco_store::anchor::Anchor;
 use varco_store::read::{ReadError, Reader};
 
-use super::{Failure, Trust, wait};
+use super::{BodyKeys, Failure, Trust, wait};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -25,6 +25,8 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
     #[command(flatten)]
+    keys: BodyKeys,
+    #[command(flatten)]
     trust: Trust,
 }
 
@@ -37,7 +39,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let checkpoint = checkpoint.map_err(|fault| Failure::Checkpoint(args.anchor.clone(), fault))?;
     std::fs::create_dir_all(&args.out).map_err(|error| Failure::File(args.out.clone(), error))?;
     wait(async {
-        let reader = Reader::open(&args.database).await?;
+        let reader = args.keys.reader(&args.database, Some(&args.anchor)).await?;
         tiles(&reader, checkpoint.size, &args.out).await?;
         entries(&reader, checkpoint.size, &args.out).await?;
         reader.close().await;

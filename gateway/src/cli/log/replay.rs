@@ -11,7 +11,7 @@ use varco_core::log::entry::Kind;
 use varco_core::log::leaf::Leaf;
 use varco_store::read::{PAGE_MAX, Reader};
 
-use super::{Answer, Failure, wait};
+use super::{Answer, BodyKeys, Failure, wait};
 use crate::policies::{Bundle, OpenEntry, PolicyEntry};
 
 #[derive(clap::Args)]
@@ -25,6 +25,8 @@ pub struct Args {
     /// The entry to stop before; the end of the log when not given.
     #[arg(long)]
     to: Option<u64>,
+    #[command(flatten)]
+    keys: BodyKeys,
     #[command(flatten)]
     answer: Answer,
 }
@@ -52,7 +54,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 async fn tally(args: &Args) -> Result<Tally, Failure> {
-    let log = Reader::open(&args.database).await?;
+    let log = args.keys.reader(&args.database, None).await?;
     let size = log.log().await?.ok_or(Failure::NoLog)?.size;
     let mut work = Work { archives: archives(&log).await?, policies: HashMap::new(), log: &log };
     let (mut tally, mut from, to) = (Tally::default(), args.from, args.to.unwrap_or(size).min(size));

@@ -3,16 +3,15 @@
 //! The last two hold the same files (c2sp.org/tlog-tiles, and `bodies/` beside the entries). Nothing of them is
 //! believed: whoever reads holds every hash against a signed checkpoint.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use varco_core::hash::Sha256;
 use varco_core::log::bodies;
-use varco_core::log::entry::Slots;
 use varco_core::log::tile::{self, BundleId, TileId, WIDTH};
-use varco_store::read::{ReadError, Reader, StoredLeaf};
+use varco_store::read::{Bodies, ReadError, Reader, StoredLeaf};
 
-use super::Failure;
+use super::{BodyKeys, Failure};
 use crate::fetch::{Fetcher, Identity};
 
 /// The place of a log, as given on the command line.
@@ -29,6 +28,8 @@ pub struct Place {
     pub export: Option<PathBuf>,
     #[command(flatten)]
     pub channel: Channel,
+    #[command(flatten)]
+    pub keys: BodyKeys,
 }
 
 /// How an address is reached.
@@ -60,9 +61,10 @@ pub enum Source {
 }
 
 impl Place {
-    pub async fn open(&self) -> Result<Source, Failure> {
+    /// With an anchor, the keys of bodies that lie beside it are used.
+    pub async fn open(&self, anchor: Option<&Path>) -> Result<Source, Failure> {
         if let Some(url) = &self.database {
-            return Ok(Source::Database(Reader::open(url).await?));
+            return Ok(Source::Database(self.keys.reader(url, anchor).await?));
         }
         if let Some(folder) = &self.export {
             return Ok(Source::Files(Files::Folder(folder.clone())));
@@ -77,7 +79,11 @@ impl Source {
     pub async fn has_entries(&self, size: u64) -> Result<bool, Failure> {
         match (self, BundleId::all(size).next()) {
             (Self::Database(_), _) | (Self::Files(_), None) => Ok(true),
-            (Self::Files(files), Some(first)) => Ok(files.read(&first.to_string()).await?.is_some()),
+            // The first ones may have been pruned; the last one never is.
+            (Self::Files(files), Some(_)) => match BundleId::all(size).last() {
+                Some(last) => Ok(files.read(&last.to_string()).await?.is_some()),
+                None => Ok(true),
+            },
         }
     }
 
@@ -113,15 +119,27 @@ impl Source {
             .collect())
     }
 
+    /// The hashes of the entries `from..to` where these are not served any more: at most a bundle, from its beginning.
+    pub async fn withheld(&self, from: u64, to: u64) -> Result<Vec<Sha256>, Failure> {
+        let Self::Files(files) = self else { return Ok(Vec::new()) };
+        let Some(tile) = TileId::holding(0, from, to) else { return Ok(Vec::new()) };
+        if files.read(&BundleId { n: tile.n, width: tile.width }.to_string()).await?.is_some() {
+            return Ok(Vec::new());
+        }
+        Ok(files.tile(tile).await?.unwrap_or_default())
+    }
+
     /// The bodies of the entries `from..to`.
-    pub async fn bodies(&self, from: u64, to: u64) -> Result<Vec<(u64, Slots)>, Failure> {
+    pub async fn bodies(&self, from: u64, to: u64) -> Result<Vec<(u64, Bodies)>, Failure> {
         match self {
-            Self::Database(reader) => Ok(reader.slots_between(from, to).await?),
+            Self::Database(reader) => Ok(reader.bodies_between(from, to).await?),
             Self::Files(files) => {
                 let Some(tile) = TileId::holding(0, from, to) else { return Ok(Vec::new()) };
                 let path = bodies::path(BundleId { n: tile.n, width: tile.width });
                 let bytes = files.read(&path).await?.unwrap_or_default();
-                bodies::from_lines(&bytes).ok_or(Failure::Bodies)
+                let lines = bodies::from_lines(&bytes).ok_or(Failure::Bodies)?;
+                let bodies = |(index, slots)| (index, Bodies { slots, ..Bodies::default() });
+                Ok(lines.into_iter().map(bodies).collect())
             }
         }
     }
@@ -151,7 +169,7 @@ impl Files {
                 let fetched = fetcher.get(&format!("{base}/{path}")).await?;
                 match fetched.status {
                     200 => Ok(Some(fetched.body)),
-                    403 | 404 => Ok(None),
+                    403 | 404 | 410 => Ok(None),
                     status => Err(Failure::Usage(format!("{base}/{path} was answered {status}"))),
                 }
             }

@@ -6,12 +6,11 @@ use std::process::ExitCode;
 use indicatif::{ProgressBar, ProgressStyle};
 use varco_core::log::audit::{Audit, HeadVerdict, Report, Stored};
 use varco_core::log::checkpoint::CheckpointFault;
-use varco_core::log::entry::Slots;
 use varco_core::log::proof::{LogVerifier, ProofFault, Receipt};
 use varco_core::log::tile::TileId;
 use varco_core::log::tree::{Frontier, Head, leaf_hash};
 use varco_store::anchor::Anchor;
-use varco_store::read::{LogHead, ReadError};
+use varco_store::read::{Bodies, LogHead, ReadError};
 
 use super::source::{Place, Source as Log};
 use super::tiles::TileCheck;
@@ -98,7 +97,7 @@ async fn outcome(args: &Args) -> Result<Outcome, Failure> {
     let verifier = args.trust.verifier()?;
     // Before the database is read: whatever was signed by now must be there.
     let claims = claims(args, &verifier)?;
-    let log = args.place.open().await?;
+    let log = args.place.open(args.anchor.as_deref()).await?;
     let outcome = verify(&log, &verifier, claims, args.answer.lang).await;
     if let Log::Database(reader) = &log {
         reader.close().await;
@@ -222,14 +221,20 @@ async fn audit(
     for from in (0..size).step_by(usize::try_from(PAGE).unwrap_or(1)) {
         let to = from.saturating_add(PAGE).min(size);
         let mut bodies = bodies(log, from, to).await?.into_iter().peekable();
-        for stored in log.stored(from, to).await? {
+        let page = log.stored(from, to).await?;
+        // A whole page without entries may have been pruned; its hashes still are there.
+        let withheld = if page.is_empty() { log.withheld(from, to).await? } else { Vec::new() };
+        for stored in page {
             while bodies.next_if(|(index, _)| *index < stored.index).is_some() {}
-            let slots = bodies.next_if(|(index, _)| *index == stored.index).map(|(_, slots)| slots);
+            let found = bodies.next_if(|(index, _)| *index == stored.index).map(|(_, bodies)| bodies);
+            let found = found.unwrap_or_default();
             let entry = Stored {
                 index: stored.index,
                 leaf: &stored.leaf,
                 leaf_hash: Some(stored.leaf_hash),
-                slots: &slots.unwrap_or_default(),
+                slots: &found.slots,
+                sealed: &found.sealed,
+                damaged: &found.damaged,
             };
             // A primary key and `ORDER BY` leave no other order.
             audit.entry(entry).map_err(|_| ReadError::Damaged("index"))?;
@@ -239,6 +244,13 @@ async fn audit(
                 taken += 1;
             }
         }
+        for hash in withheld {
+            if taken == audit.next() {
+                tiles.leaf(hash).await?;
+                taken += 1;
+            }
+            audit.withheld(hash);
+        }
         bar.set_position(to);
     }
     let tiles = if taken == size { Some(tiles.finish().await?) } else { None };
@@ -246,15 +258,15 @@ async fn audit(
 }
 
 /// The bodies of a page. A row that cannot be one is taken as absent, which the audit then reports for its entry.
-async fn bodies(log: &Log, from: u64, to: u64) -> Result<Vec<(u64, Slots)>, Failure> {
+async fn bodies(log: &Log, from: u64, to: u64) -> Result<Vec<(u64, Bodies)>, Failure> {
     let reader = match (log.bodies(from, to).await, log) {
         (Err(Failure::Read(ReadError::Damaged(_))), Log::Database(reader)) => reader,
         (other, _) => return other,
     };
     let mut found = Vec::new();
     for index in from..to {
-        match reader.slots(index).await {
-            Ok(slots) => found.push((index, slots)),
+        match reader.bodies_between(index, index.saturating_add(1)).await {
+            Ok(mut bodies) => found.append(&mut bodies),
             Err(ReadError::Damaged(_)) => {}
             Err(fault) => return Err(fault.into()),
         }

@@ -62,6 +62,12 @@ pub fn verdict(lang: Lang, verdict: Verdict) -> String {
         Verdict::ErasedByOrder(at) => {
             format!("{} {at}", lang.of("cancellata per ordine della voce", "erased by order of entry"))
         }
+        Verdict::PrunedByOrder(at) => {
+            format!(
+                "{} {at}",
+                lang.of("non più fornita, per ordine della voce", "not served any more, by order of entry")
+            )
+        }
         Verdict::ErasedWithoutOrder(name) => {
             let what = lang.of("MANCA, senza un ordine, la parte", "body GONE without an order:");
             format!("{what} {}", slot(lang, name))
@@ -79,6 +85,7 @@ pub const fn verdict_code(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::BodyTampered(_) => "body-tampered",
         Verdict::ErasedByOrder(_) => "erased-by-order",
+        Verdict::PrunedByOrder(_) => "pruned-by-order",
         Verdict::ErasedWithoutOrder(_) => "erased-without-order",
         Verdict::LeafTampered => "leaf-tampered",
         Verdict::Missing => "missing",

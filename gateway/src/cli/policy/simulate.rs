@@ -10,10 +10,11 @@ use varco_core::json;
 use varco_core::log::entry::Kind;
 use varco_core::log::leaf::Leaf;
 use varco_core::policy::Policy;
-use varco_store::read::{PAGE_MAX, Reader};
+use varco_store::read::PAGE_MAX;
 
 use super::form::Form;
 use super::{NO, PolicyError, load};
+use crate::cli::log::BodyKeys;
 
 #[derive(clap::Args)]
 pub struct Simulate {
@@ -29,6 +30,8 @@ pub struct Simulate {
     /// The entry to stop before; the end of the log when not given.
     #[arg(long)]
     to: Option<u64>,
+    #[command(flatten)]
+    keys: BodyKeys,
     #[command(flatten)]
     form: Form,
 }
@@ -74,7 +77,7 @@ pub fn run(asked: &Simulate) -> Result<ExitCode, PolicyError> {
 
 async fn tally(asked: &Simulate, draft: &Policy) -> Result<Tally, PolicyError> {
     let fault = |error: &dyn std::error::Error| PolicyError::Log(crate::cli::reasons(error));
-    let log = Reader::open(&asked.database).await.map_err(|error| fault(&error))?;
+    let log = asked.keys.reader(&asked.database, None).await.map_err(|error| fault(&error))?;
     let head = log.log().await.map_err(|error| fault(&error))?;
     let size = head.ok_or_else(|| PolicyError::Log("the database holds no log".to_owned()))?.size;
     let (mut tally, mut from, to) = (Tally::default(), asked.from, asked.to.unwrap_or(size).min(size));

@@ -133,31 +133,6 @@ async fn an_erased_body_is_gone_and_every_proof_stays(world: World) {
     audit(&store).await;
 }
 
-#[tokio::test]
-async fn an_erased_body_is_in_no_file_afterwards() {
-    const CANARY: &str = "canary-8f14e45f";
-    let found = |world: &World| {
-        let files = std::fs::read_dir(&world.directory).unwrap().map(|file| file.unwrap().path());
-        let holds = |bytes: &[u8]| bytes.windows(CANARY.len()).any(|window| window == CANARY.as_bytes());
-        files.filter(|path| holds(&std::fs::read(path).unwrap())).count()
-    };
-    let world = World::sqlite("residue");
-    let store = world.open().await;
-    let mut submission = disclosure(1);
-    submission.draft.slots.set(
-        SlotName::Subject,
-        varco_core::log::entry::Slot { salt: [7; 32], body: format!("{{\"subject\":\"{CANARY}\"}}") },
-    );
-    store.append(submission).await.unwrap();
-    assert!(found(&world) > 0);
-    let mut order = Submission::new(varco_core::log::entry::Draft::new(Kind::Erasure, exchange(2)));
-    order.draft.erases = Erases::new(0, 0, &[SlotName::Subject]);
-    store.append(order).await.unwrap();
-    store.tidy().await.unwrap();
-    assert_eq!(found(&world), 0);
-    audit(&store).await;
-}
-
 async fn an_entry_is_found_again_with_its_bodies(world: World) {
     let store = world.open().await;
     let submission = Submission { subjects: vec![person(1), person(2)], ..disclosure(7) };

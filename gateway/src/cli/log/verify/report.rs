@@ -29,6 +29,7 @@ pub fn json(outcome: &Outcome) -> Value {
         "root": report.root.map(|root| root.base64()),
         "signed_size": outcome.covered(),
         "intact": report.intact,
+        "bodies_unread": report.unread,
         "kinds": kinds,
         "last_at": report.last_at,
         "claims": outcome.claims.iter().map(|claim| claim_json(outcome, claim)).collect::<Vec<_>>(),
@@ -57,7 +58,7 @@ fn finding_json(finding: &Finding) -> Value {
     let (mut slot, mut order) = (None, None);
     match finding.verdict {
         Verdict::BodyTampered(name) | Verdict::ErasedWithoutOrder(name) => slot = Some(name),
-        Verdict::ErasedByOrder(at) => order = Some(at),
+        Verdict::ErasedByOrder(at) | Verdict::PrunedByOrder(at) => order = Some(at),
         Verdict::LeafTampered | Verdict::Missing | Verdict::Ok => {}
     }
     json!({
@@ -178,6 +179,13 @@ fn write_ending(out: &mut String, outcome: &Outcome, lang: Lang) -> std::fmt::Re
         write!(out, ", {} {by_order}", words::number(lang, erased))?;
     }
     writeln!(out)?;
+    if report.unread > 0 {
+        let unread = lang.of(
+            "di queste hanno parti sigillate, non lette: la chiave non è qui (--body-keys)",
+            "of them have sealed bodies, not read: the key is not here (--body-keys)",
+        );
+        writeln!(out, "{:<10} {} {unread}", "", words::number(lang, report.unread))?;
+    }
     if let Some(after) = outcome.covered().and_then(|size| report.size.checked_sub(size)).filter(|n| *n > 0) {
         let what = lang.of("voci dopo l'ultima firma indicata", "entries after the last signature given");
         writeln!(out, "{:<10} {} {what}", "", words::number(lang, after))?;

@@ -7,9 +7,10 @@ use varco_core::hash::Sha256;
 use varco_core::log::audit::{Finding, Verdict};
 use varco_core::log::entry::{Draft, Kind, Slot, SlotName};
 use varco_core::time::Timestamp;
-use varco_jose::Ed25519NoteKey;
+use varco_jose::{AesBodyCipher, Ed25519NoteKey};
+use varco_store::keyring::Keyring;
 use varco_store::store::{Limits, MissingAnchor, Options, Store};
-use varco_store::submission::Submission;
+use varco_store::submission::{Keeping, Submission};
 
 use super::*;
 use crate::cli::log::prove;
@@ -56,6 +57,7 @@ impl World {
     }
 
     fn options(&self) -> Options {
+        let keyring = Keyring::open(Keyring::beside(&self.path("anchor")), Arc::new(AesBodyCipher)).unwrap();
         Options {
             url: self.url(),
             anchor: self.path("anchor"),
@@ -65,6 +67,7 @@ impl World {
             verifiers: vec![Arc::new(self.key.verifier().unwrap())],
             clock: Arc::new(|| Timestamp::from_millis(1_772_440_867_120)),
             missing_anchor: MissingAnchor::Refuse,
+            keyring: Arc::new(keyring),
             limits: Limits::default(),
         }
     }
@@ -156,16 +159,21 @@ async fn an_altered_leaf_is_found_and_named() {
 #[tokio::test]
 async fn an_altered_body_is_found_though_every_hash_is_right() {
     let world = World::of(5).await;
-    world.tamper("operator-0003", "operator-0004");
+    // Only a body in the clear can be altered so that it still is one.
+    let store = Store::open(world.options()).await.unwrap();
+    let kept = Submission { keeping: Some(Keeping::ForEver), ..Submission::new(disclosure(5)) };
+    store.append(kept).await.unwrap();
+    store.close().await;
+    world.tamper("operator-0005", "operator-0004");
     let outcome = world.outcome(&[]).await;
     let verdict = Verdict::BodyTampered(SlotName::Operator);
-    assert_eq!(outcome.report.findings, [Finding { first: 3, last: 3, verdict }]);
-    assert_eq!(outcome.covered(), Some(5));
+    assert_eq!(outcome.report.findings, [Finding { first: 5, last: 5, verdict }]);
+    assert_eq!(outcome.covered(), Some(6));
     assert!(!outcome.is_sound());
     let json = report::json(&outcome);
     assert_eq!(
         json["findings"][0],
-        json!({"first": 3, "last": 3, "verdict": "body-tampered", "slot": "operator", "order": null})
+        json!({"first": 5, "last": 5, "verdict": "body-tampered", "slot": "operator", "order": null})
     );
 }
 
@@ -210,4 +218,18 @@ async fn another_key_believes_nothing() {
 #[test]
 fn without_anything_signed_there_is_nothing_to_verify() {
     assert!(Verify::try_parse_from(["x", "--database", "sqlite:x", "--key", "k"]).is_err());
+}
+
+#[tokio::test]
+async fn without_their_keys_bodies_count_as_there_and_unread() {
+    let world = World::of(5).await;
+    std::fs::rename(world.path("body-keys"), world.path("elsewhere")).unwrap();
+    let outcome = world.outcome(&[]).await;
+    assert!(outcome.is_sound());
+    assert_eq!((outcome.report.intact, outcome.report.unread), (5, 5));
+    assert!(report::text(&outcome, Lang::It).contains("--body-keys"));
+    let keys = world.path("elsewhere").display().to_string();
+    let outcome = world.outcome(&["--body-keys", &keys]).await;
+    assert!(outcome.is_sound());
+    assert_eq!((outcome.report.intact, outcome.report.unread), (5, 0));
 }
