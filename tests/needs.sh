@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the tests need beyond Rust, where it is missing: PostgreSQL, Python with venv, Node with npm.
+# Installs what the tests need beyond Rust, where it is missing: PostgreSQL, Python with venv, Node with npm, strace.
 # The Python and Node libraries themselves are installed by the tests, below the target folder.
 set -eu
 
@@ -13,6 +13,7 @@ has_postgres() {
 missing=
 has_postgres || missing="$missing postgresql"
 command -v setpriv >/dev/null || missing="$missing util-linux"
+command -v strace >/dev/null || missing="$missing strace"
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3 python3-venv"
 { command -v node && command -v npm; } >/dev/null || missing="$missing nodejs npm"
 [ -n "$missing" ] || exit 0

@@ -127,6 +127,9 @@ impl RegistryProposal {
         if next.deployment != current.deployment || next.gateway != current.gateway {
             return Err(TrustFault::NotNext("deployment and gateway are chosen once, at the genesis"));
         }
+        if log_names(&next) != log_names(current) {
+            return Err(TrustFault::NotNext("the log keeps its name; only its keys change"));
+        }
         let about = (ACT_REGISTRY, Sha256::of(bytes));
         let mut agencies = BTreeSet::new();
         for statement in &self.statements {
@@ -137,6 +140,11 @@ impl RegistryProposal {
         }
         Ok(next)
     }
+}
+
+/// The names under which the log's keys sign: one, whatever the keys.
+fn log_names(registry: &Registry) -> BTreeSet<&str> {
+    registry.log_keys.iter().filter_map(|key| key.verifier.split('+').next()).collect()
 }
 
 /// A suspension as it is brought to the gateway.

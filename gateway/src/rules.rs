@@ -1,6 +1,9 @@
 //! The rules in force, read from the log: the ceremony, then every change of registry and policy in order, each checked
 //! again as if it had just been brought. A row that somebody slipped into the database carries no officers' signatures.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde::de::DeserializeOwned;
 use varco_core::hash::Sha256;
 use varco_core::json;
@@ -8,9 +11,10 @@ use varco_core::log::entry::Kind;
 use varco_core::log::leaf::Leaf;
 use varco_store::read::{ReadError, Reader};
 
-use crate::app::InForce;
+use crate::app::{App, InForce};
 use crate::genesis::{Ceremony, RegistryEntry, RegistryProposal, SuspensionProposal, TrustFault};
 use crate::policies::{Bundle, OpenEntry, PolicyEntry, PolicyProposal, PolicyRefusal, Schedule};
+use crate::tasks::Stop;
 
 /// Registry and policies as the log has them.
 pub struct Rules {
@@ -100,6 +104,50 @@ impl Rules {
         self.schedule = self.schedule.with(version);
         Ok(())
     }
+}
+
+/// How often is looked whether another replica has put rules in force. A version counts everywhere a little later than
+/// where it was brought: this, and what reading it takes.
+pub const FOLLOW_EVERY: Duration = Duration::from_secs(2);
+
+/// Takes up what other replicas put in force, until told to stop.
+pub async fn follow(app: Arc<App>, ceremony: Ceremony, mut stop: Stop) {
+    let mut ticks = tokio::time::interval(FOLLOW_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut seen = None;
+    let mut failed = false;
+    loop {
+        tokio::select! {
+            () = stop.called() => return,
+            _ = ticks.tick() => {}
+        }
+        match take_up(&app, &ceremony, &mut seen).await {
+            Ok(()) => failed = false,
+            // Once: a database that is away is told by the log already, and told every two seconds hides what is new.
+            Err(error) if !failed => {
+                tracing::error!(%error, "the rules of another replica cannot be taken up");
+                failed = true;
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Reads the rules again when the log has a rule that was not `seen`.
+pub async fn take_up(app: &App, ceremony: &Ceremony, seen: &mut Option<u64>) -> Result<(), RulesError> {
+    let last = app.store.read().last_rule().await?;
+    if *seen == last {
+        return Ok(());
+    }
+    let _turn = app.rules_turn.lock().await;
+    let Rules { in_force, schedule } = Rules::read(app.store.read(), ceremony).await?;
+    if in_force.registry != app.in_force.load().registry {
+        tracing::info!(version = in_force.registry.version, "a registry of another replica is in force");
+        app.in_force.store(Arc::new(in_force));
+    }
+    app.schedule.store(Arc::new(schedule));
+    *seen = last;
+    Ok(())
 }
 
 impl InForce {

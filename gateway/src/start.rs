@@ -20,9 +20,12 @@ use varco_core::log::note::NoteVerifier;
 use varco_core::log::proof::LogVerifier;
 use varco_core::registry::Registry;
 use varco_core::subject::SubjectKeys;
+use varco_core::time::Timestamp;
 use varco_core::wire;
 use varco_jose::{AesBodyCipher, Ed25519NoteKey, Ed25519NoteVerifier, SealSigner, SealTrust};
+use varco_store::db::Address;
 use varco_store::keyring::Keyring;
+use varco_store::read::Reader;
 use varco_store::recover::OpenError;
 use varco_store::status::Health;
 use varco_store::store::{self, MissingAnchor, Store};
@@ -34,7 +37,7 @@ use crate::genesis::{self, Ceremony};
 use crate::limits::{self, Limiter};
 use crate::outbound::{self, Means, Trusts};
 use crate::policies::{Bundle, OpenEntry};
-use crate::rules::{Rules, RulesError};
+use crate::rules::{self, Rules, RulesError};
 use crate::server::{self, Server, Transport};
 use crate::tasks::{Tasks, Unfinished};
 use crate::telemetry::metrics::LogHealth;
@@ -98,7 +101,8 @@ pub async fn start(config: Config, clock: Clock, entropy: Entropy) -> Result<Run
     let ceremony = ceremony(&config)?;
     let channel = Channel::load(config.tls.clone(), clock.clone())?;
     let trusts = Trusts::read(&config, clock())?;
-    let parts = Parts::read(&config, &ceremony, &trusts)?;
+    let registry = registry_before(&config, &ceremony).await?;
+    let parts = Parts::read(&config, &registry, (&trusts, clock()))?;
     let store = open_store(&config, &parts, clock.clone()).await?;
     if store.status().head.size == 0 {
         let bundle = founding_bundle(&config, &ceremony)?;
@@ -134,19 +138,20 @@ pub async fn start(config: Config, clock: Clock, entropy: Entropy) -> Result<Run
         witness,
         clock,
     });
-    listen(app, channel, &config, trusts).await
+    listen(app, channel, &config, (trusts, ceremony)).await
 }
 
 async fn listen(
     app: Arc<App>,
     channel: Arc<Channel>,
     config: &Config,
-    trusts: Trusts,
+    (trusts, ceremony): (Trusts, Ceremony),
 ) -> Result<Running, StartError> {
     let tasks = Tasks::new();
     tasks.spawn("channel-watch", tls::watch(channel.clone(), config.reload_every, tasks.stop()));
     tasks.spawn("trust-watch", outbound::watch(app.clone(), config.clone(), trusts, tasks.stop()));
     tasks.spawn("witnesses", witnesses::watch(app.clone(), tasks.stop()));
+    tasks.spawn("rules", rules::follow(app.clone(), ceremony, tasks.stop()));
     tasks.spawn("retention", retention::watch(app.clone(), config.retention.clone(), tasks.stop()));
     tasks.spawn("limits", limits::keep_tidy(app.limiter.clone(), tasks.stop()));
     let exchange = Open { tasks: &tasks, config };
@@ -268,17 +273,21 @@ struct Parts {
 }
 
 impl Parts {
-    fn read(config: &Config, ceremony: &Ceremony, trusts: &Trusts) -> Result<Self, StartError> {
+    fn read(
+        config: &Config,
+        registry: &Registry,
+        (trusts, now): (&Trusts, Timestamp),
+    ) -> Result<Self, StartError> {
         let (certificate, key) = (read(&config.seal.certificate)?, read(&config.seal.key)?);
         let seal = SealSigner::from_pem(&key, &certificate).map_err(fault(&config.seal.key))?;
         let keys = String::from_utf8(read(&config.deployment.subject_keys)?);
         let keys = keys.map_err(fault(&config.deployment.subject_keys))?;
         let keys = SubjectKeys::parse(&keys).map_err(fault(&config.deployment.subject_keys))?;
-        let (origin, verifiers) = log_keys(&ceremony.genesis.registry)?;
+        let (origin, verifiers) = log_keys(registry)?;
         let pem = read(&config.deployment.log_key)?;
         let log_key = Ed25519NoteKey::from_pem(&origin, &pem).map_err(fault(&config.deployment.log_key))?;
         let ours = log_key.verifier_key().to_string();
-        if !ceremony.genesis.registry.log_keys.iter().any(|key| key.verifier == ours) {
+        if !registry.log_keys.iter().any(|key| key.verifier == ours && key.from <= now) {
             return Err(StartError::LogKey);
         }
         Ok(Self {
@@ -291,6 +300,24 @@ impl Parts {
             origin,
         })
     }
+}
+
+/// The registry in force when the log was last written, from which its keys are known; in an empty log the founders'. That
+/// the database is the newest one is shown only afterwards, against the anchor.
+async fn registry_before(config: &Config, ceremony: &Ceremony) -> Result<Registry, StartError> {
+    let url = config.storage.database.url().map_err(fault(&config.storage.anchor))?;
+    let address: Address = url.parse().map_err(OpenError::from)?;
+    // Brings the schema up to date, or makes it.
+    drop(address.writer().await.map_err(OpenError::from)?);
+    let reader = Reader::open(&url).await.map_err(OpenError::from)?;
+    let is_empty = reader.log().await.map_err(OpenError::from)?.is_none_or(|log| log.size == 0);
+    let registry = if is_empty {
+        ceremony.genesis.registry.clone()
+    } else {
+        Rules::read(&reader, ceremony).await?.in_force.registry
+    };
+    reader.close().await;
+    Ok(registry)
 }
 
 /// The log's origin, which is the name of its newest key, and the verifiers of all its keys.

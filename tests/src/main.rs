@@ -15,6 +15,9 @@ mod openapi;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]
+#[expect(dead_code, reason = "shared with the store's own tests, which use the rest")]
+mod postgres;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod routes;

@@ -72,6 +72,36 @@ impl Postgres {
         self.server.wait().map(drop)
     }
 
+    /// Stops every process of the server where it stands: its sockets stay open and say nothing.
+    pub fn freeze(&self) -> io::Result<()> {
+        self.signal("-STOP")
+    }
+
+    /// Lets them go on.
+    pub fn thaw(&self) -> io::Result<()> {
+        self.signal("-CONT")
+    }
+
+    fn signal(&self, signal: &str) -> io::Result<()> {
+        let server = self.server.id();
+        let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children"))?;
+        let own = server.to_string();
+        let all = std::iter::once(own.as_str()).chain(children.split_whitespace());
+        done(Command::new("kill").arg(signal).args(all), "kill")
+    }
+
+    /// Keeps a copy of the stopped server's data, as a standby that is behind would have it.
+    pub fn keep(&self) -> io::Result<()> {
+        let mut copy = command("cp".as_ref());
+        done(copy.arg("-a").arg(self.directory.join("data")).arg(self.directory.join("kept")), "cp")
+    }
+
+    /// Puts the kept data in place of the stopped server's own.
+    pub fn go_back(&self) -> io::Result<()> {
+        fs::remove_dir_all(self.directory.join("data"))?;
+        fs::rename(self.directory.join("kept"), self.directory.join("data"))
+    }
+
     pub fn start_again(&mut self) -> io::Result<()> {
         self.server = spawn(&self.programs, &self.directory)?;
         Ok(())
@@ -80,6 +110,8 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
+        // One that is frozen would not hear.
+        let _ = self.thaw();
         let _ = self.stop(Stop::Immediate);
         let _ = self.server.kill();
         let _ = self.server.wait();

@@ -22,12 +22,13 @@ const READING: [Route; 3] =
     [("GET", "/log/bodies/{bundle}"), ("GET", "/log/tile/entries/{bundle}"), ("POST", "/log/search")];
 
 /// What anybody with a certificate of our CA may do, registered or not. This list may only shrink.
-const FOR_EVERY_CERTIFICATE: [(Route, &str); 8] = [
+const FOR_EVERY_CERTIFICATE: [(Route, &str); 9] = [
     (("GET", "/log/checkpoint"), "the log's head is public"),
     (("GET", "/log/tile/{tile}"), "hashes are public"),
     (("GET", "/openapi.yaml"), "the contract is public"),
     (("GET", "/registry"), "who takes part is public"),
     (("GET", "/status"), "an agency that is not recognised must be able to see why"),
+    (("POST", "/log/orders"), "authorised by its officers' signatures, whoever brings it"),
     (("POST", "/policies"), "authorised by its officers' signatures, whoever brings it"),
     (("POST", "/registry"), "authorised by its officers' signatures, whoever brings it"),
     (("POST", "/suspensions"), "authorised by its officers' signatures, whoever brings it"),
@@ -69,7 +70,9 @@ fn message(anna: &Situation, (method, path): Route) -> (String, Value) {
         ("POST", "/consents/{id}/events") => json!({
             "state": "renewed", "capacity": "self", "method": "handwritten", "access_point": "sportello-unico"
         }),
-        ("POST", "/policies" | "/registry" | "/suspensions") => json!({ "document": "{}", "statements": [] }),
+        ("POST", "/log/orders" | "/policies" | "/registry" | "/suspensions") => {
+            json!({ "document": "{}", "statements": [] })
+        }
         // Of somebody else than Anna: it may succeed, and must not end what is tried here.
         ("POST", "/consents/withdrawals") => json!({
             "subject": somebody(), "capacity": "self", "method": "handwritten", "access_point": "sportello-unico"

@@ -14,6 +14,7 @@ use varco_jose::{AesBodyCipher, Ed25519NoteVerifier};
 use varco_store::keyring::Keyring;
 use varco_store::read::Reader;
 
+mod adopt;
 mod export;
 mod order;
 mod prove;
@@ -38,6 +39,8 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Make an anchor for a new replica, from a checkpoint that somebody else has.
+    Adopt(adopt::Args),
     #[command(flatten)]
     Order(order::Command),
     /// Write the log as files that anybody can check.
@@ -134,6 +137,7 @@ pub enum Failure {
 
 pub fn run(args: Args) -> ExitCode {
     let (name, done) = match args.command {
+        Command::Adopt(args) => ("adopt", adopt::run(args)),
         Command::Export(args) => ("export", export::run(&args)),
         Command::Order(command) => ("order", order::run(command)),
         Command::Prove(args) => ("prove", prove::run(&args)),

@@ -170,6 +170,27 @@ mod tests {
     }
 
     #[test]
+    fn a_flipped_byte_gives_no_other_note() {
+        let home = directory("flipped");
+        let path = home.join("anchor");
+        let mut anchor = Anchor::open(&path).unwrap();
+        anchor.write(&"one".into()).unwrap();
+        anchor.write(&"two".into()).unwrap();
+        drop(anchor);
+        let good = std::fs::read(&path).unwrap();
+        // Behind each note there is nothing but newlines.
+        for at in (0..LINE_MAX + 8).chain(PLACE..PLACE + LINE_MAX + 8) {
+            for bit in 0..8 {
+                let mut bad = good.clone();
+                bad[at] ^= 1 << bit;
+                std::fs::write(&path, &bad).unwrap();
+                let note = Anchor::peek(&path).unwrap().unwrap();
+                assert!(matches!(note.as_ref(), "one" | "two"), "byte {at}: {note}");
+            }
+        }
+    }
+
+    #[test]
     fn two_cannot_hold_one_anchor() {
         let home = directory("locked");
         let path = home.join("anchor");

@@ -247,6 +247,13 @@ impl Reader {
         leaves.iter().map(|leaf| Ok(Leaf::parse(leaf.as_bytes())?)).collect()
     }
 
+    /// The index of the last entry that changes the rules.
+    pub async fn last_rule(&self) -> Result<Option<u64>, ReadError> {
+        const LAST: &str = "SELECT MAX(idx) FROM log_entry WHERE kind IN ('open', 'policy', 'registry')";
+        let last: Option<i64> = on!(&*self.pools, pool => sqlx::query_scalar(LAST).fetch_one(pool).await?);
+        last.map(|index| u64::try_from(index).map_err(|_| ReadError::Damaged("index"))).transpose()
+    }
+
     /// The bytes of the leaves `from..to`, at most [`PAGE_MAX`]; fewer when the log ends before. Not parsed: a
     /// verifier hashes what is there.
     pub async fn leaves(&self, from: u64, to: u64) -> Result<Vec<Vec<u8>>, ReadError> {

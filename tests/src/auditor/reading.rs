@@ -11,7 +11,7 @@ use super::independent::Checker;
 use super::world::{Deployed, World};
 
 /// The program itself, beside this test's own file; built by `cargo` for another package, so perhaps not there.
-fn varco() -> Option<PathBuf> {
+pub fn varco() -> Option<PathBuf> {
     let here = std::env::current_exe().unwrap();
     let program = here.parent().and_then(Path::parent).map(|folder| folder.join("varco")).unwrap();
     if !program.exists() {
@@ -21,13 +21,13 @@ fn varco() -> Option<PathBuf> {
     Some(program)
 }
 
-async fn run(program: &Path, args: &[&str]) -> Output {
+pub async fn run(program: &Path, args: &[&str]) -> Output {
     let mut command = std::process::Command::new(program);
     command.args(args);
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
-fn officer(world: &World, role: varco_core::registry::Role) -> PathBuf {
+pub fn officer(world: &World, role: varco_core::registry::Role) -> PathBuf {
     let officer = world.deployed.kit.officers.iter().find(|officer| officer.role == role).unwrap();
     world.path("pki/officers").join(officer.id.as_str())
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use varco::app::{system_clock, system_entropy, system_now};
 use varco::demo::ceremony;
 use varco::pki::dev::Kit;
-use varco::start::{self, Running};
+use varco::start::{self, Running, StartError};
 use varco_core::log::entry::{Draft, Kind, Slot, SlotName};
 use varco_core::log::proof::Receipt;
 use varco_core::policy::Policy;
@@ -44,18 +44,32 @@ impl Deployed {
 
     /// Starts it, with `more` at the end of its configuration and these witnesses in its registry.
     pub async fn start(self, more: &str, witnesses: &[String]) -> World {
+        self.start_on("sqlite:varco.db", more, witnesses).await
+    }
+
+    /// The same on another database.
+    pub async fn start_on(self, database: &str, more: &str, witnesses: &[String]) -> World {
         let policies = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/piana-di-lucca");
         let policy = Policy::load(&start::bundle(&policies).unwrap()).unwrap();
         let now = system_now();
         let mut registry = ceremony::registry(&self.kit, now).unwrap();
         registry.witnesses = witnesses.to_vec();
         ceremony::hold_for(&self.kit, registry, policy.sha256(), &self.folder.join("genesis"), now).unwrap();
-        let text = CONFIG.replace("POLICIES", policies.to_str().unwrap()) + more;
+        let text =
+            CONFIG.replace("POLICIES", policies.to_str().unwrap()).replace("DATABASE", database) + more;
         let config = self.folder.join("varco.toml");
         std::fs::write(&config, text).unwrap();
         let config = varco::config::load(&config).unwrap();
         let running = start::start(config, system_clock(), system_entropy()).await.unwrap();
         World { deployed: self, running }
+    }
+}
+
+impl Deployed {
+    /// Starts the gateway again that was started here before and stopped.
+    pub async fn restart(&self) -> Result<Running, StartError> {
+        let config = varco::config::load(&self.folder.join("varco.toml")).unwrap();
+        start::start(config, system_clock(), system_entropy()).await
     }
 }
 
@@ -66,7 +80,7 @@ policies = "POLICIES"
 subject_keys = "pki/gateway/subject.keys"
 log_key = "pki/gateway/log.key.pem"
 [storage]
-database = "sqlite:varco.db"
+database = "DATABASE"
 anchor = "anchor/checkpoint"
 [listen.exchange]
 address = "127.0.0.1:0"

@@ -25,20 +25,20 @@ const PAGE: u64 = 256;
 #[command(group(clap::ArgGroup::new("signed").required(true).multiple(true).args(["anchor", "checkpoint", "receipt", "url", "export"])))]
 pub struct Args {
     #[command(flatten)]
-    place: Place,
+    pub place: Place,
     /// The gateway's anchor file, with the last checkpoint it has signed.
     #[arg(long, value_name = "FILE")]
-    anchor: Option<PathBuf>,
+    pub anchor: Option<PathBuf>,
     /// A checkpoint somebody kept, such as `GET /log/checkpoint` gave it.
     #[arg(long, value_name = "FILE")]
-    checkpoint: Vec<PathBuf>,
+    pub checkpoint: Vec<PathBuf>,
     /// A receipt somebody kept: its entry and its checkpoint must be those of this log.
     #[arg(long, value_name = "FILE")]
-    receipt: Vec<PathBuf>,
+    pub receipt: Vec<PathBuf>,
     #[command(flatten)]
-    trust: Trust,
+    pub trust: Trust,
     #[command(flatten)]
-    answer: Answer,
+    pub answer: Answer,
 }
 
 /// Something that was signed about the log, and what it is worth.

@@ -18,6 +18,7 @@ use crate::on_both;
 use crate::world::*;
 
 on_both! {
+    a_clock_that_jumps_an_hour_closes_the_log_until_it_is_right
     a_changed_entry_is_found_before_anything_is_signed
     a_log_without_its_anchor_is_refused_unless_adopted
     a_signer_that_fails_leaves_entries_durable_and_unacknowledged
@@ -256,4 +257,22 @@ async fn a_database_replaced_while_running_is_never_signed_for() {
     assert!(why.contains("recovery"), "{why}");
     assert!(matches!(store.append(disclosure(10)).await, Err(AppendError::Unavailable(_))));
     assert_eq!(store.checkpoint().head.size, 3);
+}
+
+async fn a_clock_that_jumps_an_hour_closes_the_log_until_it_is_right(world: World) {
+    let store = world.open().await;
+    store.append(disclosure(1)).await.unwrap();
+    world.set_clock(-3600);
+    assert!(matches!(store.append(disclosure(2)).await, Err(AppendError::Unavailable(_))));
+    assert!(matches!(store.status().health, Health::Closed(_)));
+    world.set_clock(3600);
+    eventually(&store, disclosure(3)).await;
+    // Set right again it is an hour behind what was entered meanwhile: nothing is back-dated.
+    world.set_clock(10);
+    assert!(matches!(store.append(disclosure(4)).await, Err(AppendError::Unavailable(_))));
+    world.set_clock(3590);
+    eventually(&store, disclosure(5)).await;
+    let (leaf, _) = store.read().entry(&exchange(5), Kind::Disclosure).await.unwrap().unwrap();
+    assert_eq!(leaf.at().millis(), START + 3_600_000);
+    audit(&store).await;
 }

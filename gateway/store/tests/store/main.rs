@@ -9,6 +9,8 @@ mod faults;
 #[cfg(test)]
 mod growth;
 #[cfg(test)]
+mod inject;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod log;
@@ -16,6 +18,8 @@ mod log;
 #[path = "../../../../tests/src/postgres.rs"]
 #[expect(dead_code, reason = "shared with the tests of the whole product, which use the rest")]
 mod postgres;
+#[cfg(test)]
+mod power;
 #[cfg(test)]
 mod replicas;
 #[cfg(test)]

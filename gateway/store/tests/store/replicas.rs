@@ -157,3 +157,43 @@ async fn a_database_that_could_lose_entries_is_refused() {
     };
     assert!(fault.to_string().contains("synchronous_commit"), "{fault}");
 }
+
+#[tokio::test]
+async fn a_failover_that_lost_commits_stops_every_replica_for_good() {
+    let Some(mut world) = World::postgres("failover") else { return };
+    let store = world.open().await;
+    for n in 0..5 {
+        store.append(disclosure(n)).await.unwrap();
+    }
+    store.close().await;
+    let server = world.postgres.as_mut().unwrap();
+    server.stop(Stop::Fast).unwrap();
+    server.keep().unwrap();
+    server.start_again().unwrap();
+    let stores = [world.open().await, replica(&world, "b").await];
+    for n in 5..8 {
+        stores[0].append(disclosure(n)).await.unwrap();
+    }
+    stores[1].sign().await.unwrap();
+    // The standby that takes over never had the last three.
+    let server = world.postgres.as_mut().unwrap();
+    server.stop(Stop::Immediate).unwrap();
+    server.go_back().unwrap();
+    server.start_again().unwrap();
+    for store in &stores {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        loop {
+            assert!(std::time::Instant::now() < deadline, "{:?}", store.status());
+            let refused = store.append(disclosure(90)).await;
+            assert!(matches!(refused, Err(AppendError::Unavailable(_))), "{refused:?}");
+            if format!("{:?}", store.status().health).contains("8 were signed for") {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(store.checkpoint().head.size, 8);
+        store.close().await;
+    }
+    let fault = world.try_open().await.expect_err("a shorter history must not open");
+    assert!(fault.is_final() && fault.to_string().contains("5 entries"), "{fault}");
+}
