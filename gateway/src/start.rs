@@ -307,8 +307,7 @@ impl Parts {
 async fn registry_before(config: &Config, ceremony: &Ceremony) -> Result<Registry, StartError> {
     let url = config.storage.database.url().map_err(fault(&config.storage.anchor))?;
     let address: Address = url.parse().map_err(OpenError::from)?;
-    // Brings the schema up to date, or makes it.
-    drop(address.writer().await.map_err(OpenError::from)?);
+    address.prepare().await.map_err(OpenError::from)?;
     let reader = Reader::open(&url).await.map_err(OpenError::from)?;
     let is_empty = reader.log().await.map_err(OpenError::from)?.is_none_or(|log| log.size == 0);
     let registry = if is_empty {

@@ -10,7 +10,9 @@ use std::time::Duration;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, PgConnection, PgPool, SqlSafeStr as _, SqliteConnection, SqlitePool};
+use sqlx::{
+    ConnectOptions as _, Connection as _, PgConnection, PgPool, SqlSafeStr as _, SqliteConnection, SqlitePool,
+};
 
 /// One thing for each database.
 #[derive(Clone, Debug)]
@@ -143,6 +145,15 @@ impl Address {
             Backend::Sqlite(connection) => schema(SQLITE).run(connection).await?,
         }
         Ok(link)
+    }
+
+    /// Makes the database where there is none, and brings its schema up to date.
+    pub async fn prepare(&self) -> Result<(), ConnectError> {
+        match self.writer().await? {
+            Backend::Postgres(at) => at.close().await?,
+            Backend::Sqlite(at) => at.close().await?,
+        }
+        Ok(())
     }
 
     /// Connections that can only read. The schema must be there.
