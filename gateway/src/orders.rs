@@ -15,7 +15,9 @@ use varco_core::log::entry::{Draft, Erases, Kind, Reason, Slot, SlotName};
 use varco_core::log::proof::Receipt;
 use varco_core::registry::Registry;
 use varco_core::time::Timestamp;
-use varco_store::submission::{AppendError, Artifact, ArtifactKind, Hold, Keeping, Submission};
+use varco_store::submission::{
+    AppendError, Artifact, ArtifactKind, Held, Hold, Keeping, Submission, Unavailable,
+};
 
 use crate::app::App;
 use crate::genesis::{OfficerStatement, TrustFault, check_statement};
@@ -196,8 +198,10 @@ fn ranges(entries: &[Entries], size: Option<u64>) -> Result<(), OrderFault> {
 /// the order was brought before, is not entered again.
 pub async fn carry_out(app: &App, checked: Checked) -> Result<Vec<Receipt>, AppendError> {
     let document = Sha256::of(checked.document.as_bytes());
+    let parts = parts(&checked, document);
+    refuse_held(app, &parts).await?;
     let mut receipts = Vec::new();
-    for (n, part) in parts(&checked, document).into_iter().enumerate() {
+    for (n, part) in parts.into_iter().enumerate() {
         let mut draft = Draft::new(part.kind, part_id(&checked.order, document, n));
         draft.erases = part.erases;
         let body =
@@ -219,6 +223,22 @@ pub async fn carry_out(app: &App, checked: Checked) -> Result<Vec<Receipt>, Appe
         }
     }
     Ok(receipts)
+}
+
+/// An order some of whose entries are held is not carried out in part. Each entry's own transaction looks once more.
+async fn refuse_held(app: &App, parts: &[Part]) -> Result<(), AppendError> {
+    let holds = app.store.read().holds().await.map_err(|error| {
+        tracing::error!(%error, "the holds cannot be read");
+        Unavailable::Closed("the holds cannot be read".to_owned())
+    })?;
+    let erased = |held: &&Held| {
+        let meets = |erases: &Erases| held.first <= erases.last() && erases.first() <= held.last;
+        parts.iter().filter_map(|part| part.erases.as_ref()).any(meets)
+    };
+    match holds.iter().find(erased) {
+        Some(held) => Err(AppendError::Held(held.id.clone())),
+        None => Ok(()),
+    }
 }
 
 /// One entry of an order.

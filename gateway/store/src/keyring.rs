@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use varco_core::log::sealing::{BodyCipher, CipherFault, EpochKey};
+use varco_core::log::sealing::{self, BodyCipher, CipherFault, EpochKey};
 use zeroize::Zeroizing;
 
 /// The first line of the file.
@@ -32,6 +32,9 @@ pub enum KeyringError {
     /// The key was destroyed, or this is another log's file.
     #[error("the body key of epoch {0} is not here")]
     NoKey(u32),
+    /// Replicas that do not share one file, or another log's file.
+    #[error("the body key of epoch {0} is another one than this log's")]
+    OtherKey(u32),
 }
 
 /// The keys as they were last read. Clones of the [`Arc`] see every change.
@@ -83,17 +86,29 @@ impl Keyring {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// Reads the file again.
+    /// Reads the file again. One that has vanished changes nothing here: the keys in memory are the last ones.
     pub fn reload(&self) -> Result<(), KeyringError> {
-        let keys = read(&self.path)?;
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        self.keep(self.read_again()?);
         Ok(())
+    }
+
+    /// What tells whether two have the same key of an epoch. It tells nothing of the key.
+    pub fn check_value(&self, epoch: u32) -> Result<String, KeyringError> {
+        Ok(sealing::term(&self.key(epoch)?, "check", ""))
+    }
+
+    fn read_again(&self) -> Result<BTreeMap<u32, EpochKey>, KeyringError> {
+        let keys = read(&self.path)?;
+        if keys.is_empty() && !self.epochs().is_empty() {
+            return Err(io::Error::from(io::ErrorKind::NotFound).into());
+        }
+        Ok(keys)
     }
 
     /// Makes the key of an epoch durable, unless it is there. Nothing is sealed under it before.
     pub fn add(&self, epoch: u32) -> Result<(), KeyringError> {
         let _lock = self.lock()?;
-        let mut keys = read(&self.path)?;
+        let mut keys = self.read_again()?;
         if let std::collections::btree_map::Entry::Vacant(place) = keys.entry(epoch) {
             place.insert(self.cipher.new_key()?);
             self.replace(&keys)?;
@@ -105,7 +120,7 @@ impl Keyring {
     /// Destroys the keys of all epochs before one: what is sealed under them can never be read again.
     pub fn destroy_before(&self, epoch: u32) -> Result<(), KeyringError> {
         let _lock = self.lock()?;
-        let mut keys = read(&self.path)?;
+        let mut keys = self.read_again()?;
         let kept = keys.split_off(&epoch);
         if !keys.is_empty() {
             self.replace(&kept)?;
@@ -231,6 +246,17 @@ mod tests {
         let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
         place("life");
+    }
+
+    #[test]
+    fn a_file_that_vanishes_takes_no_key_with_it() {
+        let path = place("gone");
+        let keyring = open(&path).unwrap();
+        keyring.add(1).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(keyring.reload().is_err() && keyring.add(2).is_err() && keyring.destroy_before(2).is_err());
+        assert_eq!(keyring.epochs(), [1]);
+        place("gone");
     }
 
     #[test]

@@ -339,7 +339,8 @@ impl Ledger {
         let to = state.body_epoch.saturating_add(1);
         self.keyring.add(to).map_err(StatementError::from)?;
         let mut last = Script::default();
-        statements::begin_epoch(&mut last, to);
+        let check = self.keyring.check_value(to).map_err(StatementError::from)?;
+        statements::begin_epoch(&mut last, to, check);
         self.finish(last, None).await?;
         self.body_epoch = to;
         Ok(Renewal { to, next: 0, end: state.frontier.size() })

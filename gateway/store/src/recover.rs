@@ -81,7 +81,9 @@ impl OpenError {
                 self,
                 Self::AnchorMissing(_)
                     | Self::AnchorWrong(_)
-                    | Self::Keyring(KeyringError::Damaged | KeyringError::NoKey(_))
+                    | Self::Keyring(
+                        KeyringError::Damaged | KeyringError::NoKey(_) | KeyringError::OtherKey(_)
+                    )
                     | Self::Name
             )
     }
@@ -139,14 +141,20 @@ pub async fn open(setup: &Setup, anchor: &mut Anchored, epoch: Option<i64>) -> R
 /// The key under which bodies are sealed must be here; a log without sealed bodies begins with a new one.
 async fn keys(setup: &Setup, link: &mut Link, epoch: u32) -> Result<(), OpenError> {
     match setup.keyring.key(epoch) {
-        Ok(_) => Ok(()),
+        Ok(_) => {}
         Err(KeyringError::NoKey(_))
             if setup.keyring.epochs().is_empty() && !renewal::any_sealed(link).await? =>
         {
-            Ok(setup.keyring.add(epoch)?)
+            setup.keyring.add(epoch)?;
         }
-        Err(fault) => Err(fault.into()),
+        Err(fault) => return Err(fault.into()),
     }
+    let own = setup.keyring.check_value(epoch)?;
+    let known = statements::body_check(link, &own).await.map_err(StatementError::from)?;
+    if known.is_some_and(|known| known != own) {
+        return Err(KeyringError::OtherKey(epoch).into());
+    }
+    Ok(())
 }
 
 /// Signs the tree as the database has it now, and makes the note durable.

@@ -312,9 +312,17 @@ pub async fn checkpoint(link: &mut Link, wal: Wal) -> Result<Emptied, sqlx::Erro
 }
 
 /// Bodies are sealed under this epoch from now on; erasures of before are accounted for.
-pub fn begin_epoch(script: &mut Script, epoch: u32) {
-    const BEGIN: &str = "UPDATE log_state SET body_epoch = ?, erased_at = NULL WHERE id = 1";
-    script.say(BEGIN, vec![Cell::Int(i64::from(epoch))]);
+pub fn begin_epoch(script: &mut Script, epoch: u32, check: String) {
+    const BEGIN: &str = "UPDATE log_state SET body_epoch = ?, body_check = ?, erased_at = NULL WHERE id = 1";
+    script.say(BEGIN, vec![Cell::Int(i64::from(epoch)), Cell::Text(check)]);
+}
+
+/// What tells the key of the bodies' epoch from another; whoever comes first says it.
+pub async fn body_check(link: &mut Link, own: &str) -> Result<Option<String>, sqlx::Error> {
+    const CLAIM: &str = "UPDATE log_state SET body_check = $1 WHERE id = 1 AND body_check IS NULL";
+    const CHECK: &str = "SELECT body_check FROM log_state WHERE id = 1";
+    on!(&mut *link, at => sqlx::query(CLAIM).bind(own.to_owned()).execute(at).await.map(drop))?;
+    on!(link, at => sqlx::query_scalar(CHECK).fetch_one(at).await)
 }
 
 /// The leaf hashes `from..to`.

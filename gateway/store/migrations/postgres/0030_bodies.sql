@@ -14,6 +14,7 @@ CREATE INDEX log_body_office ON log_body (office, idx) WHERE office IS NOT NULL;
 ALTER TABLE log_slots DROP COLUMN who, DROP COLUMN office;
 
 ALTER TABLE log_state ADD COLUMN body_epoch BIGINT NOT NULL DEFAULT 1;
+ALTER TABLE log_state ADD COLUMN body_check TEXT;
 ALTER TABLE log_state ADD COLUMN erased_at BIGINT;
 
 ALTER TABLE claim ADD COLUMN epoch BIGINT NOT NULL DEFAULT 0;

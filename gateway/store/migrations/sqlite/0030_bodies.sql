@@ -19,8 +19,9 @@ DROP INDEX log_slots_office;
 ALTER TABLE log_slots DROP COLUMN who;
 ALTER TABLE log_slots DROP COLUMN office;
 
--- The epoch under which bodies are sealed now, and the first erasure since it began.
+-- The epoch under which bodies are sealed now, what tells its key from another, and the first erasure since it began.
 ALTER TABLE log_state ADD COLUMN body_epoch INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE log_state ADD COLUMN body_check TEXT;
 ALTER TABLE log_state ADD COLUMN erased_at INTEGER;
 
 -- What a claim keeps for a crash is about a person, too. Epoch 0: in the clear, from before.

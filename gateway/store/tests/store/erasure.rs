@@ -180,7 +180,9 @@ async fn a_crash_during_a_renewal_is_made_good(world: World) {
     store.close().await;
     // What a process leaves behind that died right after it had begun an epoch: both keys, every row under the old one.
     world.keyring().add(2).unwrap();
-    world.tamper("UPDATE log_state SET body_epoch = 2").await.unwrap();
+    let check = world.keyring().check_value(2).unwrap();
+    let begun = format!("UPDATE log_state SET body_epoch = 2, body_check = '{check}'");
+    world.tamper(&begun).await.unwrap();
     let store = world.open().await;
     assert_eq!(store.read().slots(3).await.unwrap(), marked(3).draft.slots);
     store.append(marked(50)).await.unwrap();
@@ -227,9 +229,10 @@ async fn a_log_whose_body_keys_are_gone_does_not_open(world: World) {
     assert!(matches!(fault, OpenError::Keyring(KeyringError::NoKey(1))) && fault.is_final(), "{fault}");
     // Another log's key opens nothing, and nobody takes that for an empty body.
     world.keyring().add(1).unwrap();
-    let store = world.open().await;
-    assert!(matches!(store.read().slots(0).await, Err(ReadError::Damaged(_))));
-    store.close().await;
+    let fault = world.try_open().await.expect_err("the log must not open");
+    assert!(matches!(fault, OpenError::Keyring(KeyringError::OtherKey(1))) && fault.is_final(), "{fault}");
+    let reader = Reader::open_with(&world.url, world.keyring()).await.unwrap();
+    assert!(matches!(reader.slots(0).await, Err(ReadError::Damaged(_))));
     let reader = Reader::open(&world.url).await.unwrap();
     assert!(matches!(reader.slots(0).await, Err(ReadError::Sealed(0))));
     std::fs::write(&path, kept).unwrap();
