@@ -66,10 +66,10 @@ codes! {
     Internal "internal" 500 "an unexpected fault" "report the instance to the operator of the gateway";
     LimitExceeded "limit.exceeded" 429 "too many requests" "wait as long as Retry-After says";
     LogHeld "log.held" 409 "a legal hold covers some of the entries" "leave them out, or have the hold lifted by officers of two agencies";
+    LogOrderInvalid "log.order-invalid" 422 "the order about the log is not valid or not signed by those who must" "the detail says what is missing";
     LogPruned "log.pruned" 410 "the time for which these entries are served is over" "their hashes are still served, and every proof that was given stays valid";
     LogUnavailable "log.unavailable" 503 "the access log cannot be written, so nothing is disclosed" "try again after the time in Retry-After";
     NoticeUnknown "notice.unknown" 404 "there is no such notice among those your agency must acknowledge" "list the notices that are waiting";
-    OrderInvalid "order.invalid" 422 "the order about the log is not valid or not signed by those who must" "the detail says what is missing";
     PolicyInvalid "policy.invalid" 422 "the policy bundle does not compile or is not approved" "the detail lists every fault";
     RegistryInvalid "registry.invalid" 422 "the registry version is not valid or not approved" "the detail lists every fault";
     RequestInvalid "request.invalid" 422 "the request is well formed but says something impossible" "correct the members the detail names";

@@ -30,7 +30,7 @@ pub async fn apply(State(app): State<Arc<App>>, sent: Received) -> Response {
     let in_force = app.in_force.load_full();
     let checked = match proposal.check(&in_force.registry, app.log.origin(), signed.head.size) {
         Ok(checked) => checked,
-        Err(fault) => return Problem::new(Code::OrderInvalid).detail(fault.to_string()).into_response(),
+        Err(fault) => return Problem::new(Code::LogOrderInvalid).detail(fault.to_string()).into_response(),
     };
     match carry_out(&app, checked).await {
         Ok(receipts) => {

@@ -294,7 +294,7 @@ impl AppendError {
             }
             Self::ClaimGone | Self::Unavailable(_) => Code::LogUnavailable,
             Self::Held(_) => Code::LogHeld,
-            Self::HoldUnknown(_) => Code::OrderInvalid,
+            Self::HoldUnknown(_) => Code::LogOrderInvalid,
             Self::Duplicate | Self::Invalid(_) => Code::Internal,
         }
     }

@@ -86,7 +86,7 @@ async fn bodies_are_erased_by_order_of_two_agencies_and_not_while_they_are_held(
     world.fill(20).await;
     let document = order(&world, erase(5, 9));
     let (status, told) = bring(&world, &document, 1).await;
-    assert_eq!((status, &told["code"]), (422, &json!("order.invalid")), "{told}");
+    assert_eq!((status, &told["code"]), (422, &json!("log.order-invalid")), "{told}");
     // What was signed is exactly what counts.
     let other = document.replace("\"last\":9", "\"last\":8");
     let proposal = OrderProposal {
