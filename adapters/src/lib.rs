@@ -20,12 +20,14 @@ use varco_core::time::Timestamp;
 use varco_core::wire::{Evidence, Jtis};
 
 pub mod breaker;
+pub mod encoding;
 mod error;
 pub mod rest;
 
 #[cfg(test)]
 mod tests;
 pub mod tls;
+pub mod xml;
 
 pub use error::FetchError;
 
