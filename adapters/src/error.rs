@@ -96,6 +96,12 @@ impl FetchError {
         }
     }
 
+    /// Whether sending the same again can never help: the system has read it and does not want it.
+    pub const fn is_final(&self) -> bool {
+        // 408, 425 and 429 ask for another time (RFC 9110, 8470, 6585).
+        matches!(self, Self::Refused { status: 400..=407 | 409..=424 | 426..=428 | 430..=499 })
+    }
+
     /// Whether the system is down or overwhelmed, so that leaving it alone helps. A wrong answer is not an outage: the next
     /// person's may be right.
     pub fn is_outage(&self) -> bool {

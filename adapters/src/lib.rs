@@ -1,4 +1,4 @@
-//! The agencies' own systems, as the gateway reads from them.
+//! The agencies' own systems, as the gateway reads from them and delivers to them.
 //!
 //! Owns how a system is reached, how long it may take, how much it may say, and that what it says is signed by its
 //! agency. Knows nothing of consent, policy or log: it is told which fields to ask for and asks for no other.
@@ -84,6 +84,43 @@ pub struct Request<'a> {
     pub jtis: &'a Jtis,
 }
 
+/// What to hand over, and whose it is. What may leave was decided before; a delivery is carried as it is.
+///
+/// It holds values of a record, so its `Debug` prints none.
+#[derive(Clone, Copy)]
+pub struct Delivery<'a> {
+    /// The same exchange is the same delivery, however often it comes: what a system tells repetitions by.
+    pub exchange: &'a ExchangeId,
+    /// Who owns the record and sent it.
+    pub provider: &'a AgencyId,
+    pub purpose: &'a PurposeId,
+    pub record_type: &'a RecordTypeId,
+    pub subject: &'a CodiceFiscale,
+    /// The values that may leave, by field.
+    pub record: &'a Map<String, Value>,
+    /// The whole delivery as canonical JSON: record, outcomes of the fields, receipt, and the record's own signature.
+    pub document: &'a str,
+    /// Who at the provider's end sent it.
+    pub evidence: &'a Evidence,
+    /// Fresh identifiers for our tokens.
+    pub jtis: &'a Jtis,
+}
+
+impl fmt::Debug for Delivery<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Delivery({})", self.exchange)
+    }
+}
+
+/// A recipient's system took a delivery over, and said so under its seal.
+#[derive(Debug)]
+pub struct Accepted {
+    /// SHA-256 of the bytes that the recipient signed.
+    pub digest: Sha256,
+    /// Whose certificate sealed them.
+    pub seal: Identity,
+}
+
 /// What the outside world is, while fetching.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
@@ -154,29 +191,24 @@ impl Sources {
         context: &Context<'_>,
     ) -> Result<AgencyRecord, FetchError> {
         let system = self.providers.get(provider).ok_or(FetchError::NoSource)?;
-        let _place = system.places.try_acquire().map_err(|_| FetchError::Busy)?;
-        let pass = system
-            .breaker
-            .admit(Instant::now())
-            .map_err(|retry_after| FetchError::CircuitOpen { retry_after })?;
-        let deadline = Instant::now() + system.limits.timeout;
-        // Whoever gets no turn in time says nothing about the system: the pass is dropped, neither good nor bad.
-        let turn = timeout_at(deadline, system.turns.acquire()).await;
-        let _turn = turn.map_err(|_| FetchError::Busy)?.map_err(|_| FetchError::Busy)?;
-        let fetched = match timeout_at(deadline, system.source.fetch(provider, request, context)).await {
-            Ok(fetched) => fetched,
-            Err(_elapsed) => Err(FetchError::Timeout),
-        };
-        match &fetched {
-            Err(error) if error.is_outage() => {
-                if let Turn::Opened(pause) = pass.failed(Instant::now()) {
-                    tracing::warn!(agency.id = %provider, pause_ms = pause.as_millis(), code = error.code().text(),
-                        "the provider's system failed repeatedly and is left alone for a while");
-                }
-            }
-            Ok(_) | Err(_) => pass.succeeded(),
-        }
-        fetched
+        system.attempt(provider, system.source.fetch(provider, request, context)).await
+    }
+
+    /// Hands a delivery over to a recipient's system. After an error it is not known whether it was taken over; it may be
+    /// sent again, and the recipient tells repetitions by the exchange.
+    pub async fn deliver(
+        &self,
+        recipient: &AgencyId,
+        delivery: &Delivery<'_>,
+        context: &Context<'_>,
+    ) -> Result<Accepted, FetchError> {
+        let system = self.providers.get(recipient).ok_or(FetchError::NoSource)?;
+        system.attempt(recipient, system.source.deliver(recipient, delivery, context)).await
+    }
+
+    /// Whether this agency's system can be sent anything at the moment: nobody waits for one that is left alone.
+    pub fn is_open(&self, agency: &AgencyId) -> bool {
+        self.providers.get(agency).is_some_and(|provider| provider.breaker.circuit() != Circuit::Open)
     }
 
     /// Uses new keys, certificates or revocation lists from now on. Connections made with the old ones end.
@@ -199,6 +231,37 @@ impl Sources {
 }
 
 impl Provider {
+    /// One piece of work with the agency's system, in its turn and its time; what comes of it moves the breaker.
+    async fn attempt<T>(
+        &self,
+        agency: &AgencyId,
+        work: impl Future<Output = Result<T, FetchError>>,
+    ) -> Result<T, FetchError> {
+        let _place = self.places.try_acquire().map_err(|_| FetchError::Busy)?;
+        let pass = self
+            .breaker
+            .admit(Instant::now())
+            .map_err(|retry_after| FetchError::CircuitOpen { retry_after })?;
+        let deadline = Instant::now() + self.limits.timeout;
+        // Whoever gets no turn in time says nothing about the system: the pass is dropped, neither good nor bad.
+        let turn = timeout_at(deadline, self.turns.acquire()).await;
+        let _turn = turn.map_err(|_| FetchError::Busy)?.map_err(|_| FetchError::Busy)?;
+        let done = match timeout_at(deadline, work).await {
+            Ok(done) => done,
+            Err(_elapsed) => Err(FetchError::Timeout),
+        };
+        match &done {
+            Err(error) if error.is_outage() => {
+                if let Turn::Opened(pause) = pass.failed(Instant::now()) {
+                    tracing::warn!(agency.id = %agency, pause_ms = pause.as_millis(), code = error.code().text(),
+                        "an agency's system failed repeatedly and is left alone for a while");
+                }
+            }
+            Ok(_) | Err(_) => pass.succeeded(),
+        }
+        done
+    }
+
     fn new(source: Source, limits: Limits) -> Self {
         Self {
             source,
@@ -225,6 +288,16 @@ impl Source {
     ) -> Result<AgencyRecord, FetchError> {
         match self {
             Self::Rest(rest) => rest.fetch(provider, request, context).await,
+        }
+    }
+    async fn deliver(
+        &self,
+        recipient: &AgencyId,
+        delivery: &Delivery<'_>,
+        context: &Context<'_>,
+    ) -> Result<Accepted, FetchError> {
+        match self {
+            Self::Rest(rest) => rest.deliver(recipient, delivery, context).await,
         }
     }
 }

@@ -19,12 +19,14 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use serde_json::{Map, Value, json};
 use varco_core::hash::Sha256;
-use varco_core::id::AgencyId;
+use varco_core::id::{AgencyId, ExchangeId};
 use varco_core::json;
 use varco_core::registry::{Agency, Side};
-use varco_core::wire::{self, Expectation, Message, RequestClaims, Rules, Signer, VerifiedAnswer, Verifier};
+use varco_core::wire::{
+    self, Evidence, Expectation, Jtis, Message, RequestClaims, Rules, Signer, VerifiedAnswer, Verifier,
+};
 
-use crate::{AgencyRecord, Context, FetchError, Request};
+use crate::{Accepted, AgencyRecord, Context, Delivery, FetchError, Request};
 
 /// A household of 30 with 2 KB each is 60 KB; sixteen of them are no honest answer about one person.
 pub const ANSWER_MAX: usize = 1024 * 1024;
@@ -71,6 +73,17 @@ pub struct Rest {
     client: RwLock<Agent>,
 }
 
+/// One signed request on its way.
+struct Outgoing<'a> {
+    /// Added to the endpoint's base.
+    path: String,
+    body: Vec<u8>,
+    /// What a repetition is told by.
+    key: Option<&'a ExchangeId>,
+    evidence: &'a Evidence,
+    jtis: &'a Jtis,
+}
+
 type Agent = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 impl Endpoint {
@@ -107,45 +120,69 @@ impl Rest {
         request: &Request<'_>,
         context: &Context<'_>,
     ) -> Result<AgencyRecord, FetchError> {
-        let body = question(request);
-        let digest = Sha256::of(&body);
-        let response = self.send(request, body, context).await?;
+        let outgoing = Outgoing {
+            path: format!("/records/{}", request.record_type),
+            body: question(request),
+            key: None,
+            evidence: request.evidence,
+            jtis: request.jtis,
+        };
+        let digest = Sha256::of(&outgoing.body);
+        let response = self.send(outgoing, context).await?;
         let status = response.status();
         // An error is not always signed; only what we act on must be.
         if status != StatusCode::OK && status != StatusCode::NOT_FOUND {
             return Err(FetchError::Refused { status: status.as_u16() });
         }
-        let plain = status == StatusCode::OK;
         let message = receive(response, self.endpoint.answer_max).await?;
-        let answer = self.verify(&message, &digest, context)?;
-        let sealer = context.registry.recognise(&answer.seal, Side::Seal, (context.clock)());
-        let sealer = sealer.filter(|agency| agency.id == *provider).ok_or(FetchError::SealOfAnother)?;
-        // `iss` may be left out: the seal says it. But it may not say anything else.
-        if answer.issuer.as_deref().is_some_and(|issuer| !names(sealer, issuer)) {
-            return Err(FetchError::SealOfAnother);
-        }
-        if !plain {
+        let answer = self.confirm(&message, &digest, provider, context)?;
+        if status != StatusCode::OK {
             return Err(FetchError::SubjectUnknown);
         }
         let fields = read(&message, request)?;
         Ok(AgencyRecord { fields, digest: answer.digest, seal: answer.seal })
     }
 
+    /// `POST {base}/deliveries`. Only a signed 200, 201 or 204 says that the recipient has it.
+    pub(crate) async fn deliver(
+        &self,
+        recipient: &AgencyId,
+        delivery: &Delivery<'_>,
+        context: &Context<'_>,
+    ) -> Result<Accepted, FetchError> {
+        let outgoing = Outgoing {
+            path: "/deliveries".to_owned(),
+            body: delivery.document.as_bytes().to_vec(),
+            key: Some(delivery.exchange),
+            evidence: delivery.evidence,
+            jtis: delivery.jtis,
+        };
+        let digest = Sha256::of(&outgoing.body);
+        let response = self.send(outgoing, context).await?;
+        let status = response.status();
+        if ![StatusCode::OK, StatusCode::CREATED, StatusCode::NO_CONTENT].contains(&status) {
+            return Err(FetchError::Refused { status: status.as_u16() });
+        }
+        let message = receive(response, self.endpoint.answer_max).await?;
+        let answer = self.confirm(&message, &digest, recipient, context)?;
+        Ok(Accepted { digest: answer.digest, seal: answer.seal })
+    }
+
     async fn send(
         &self,
-        request: &Request<'_>,
-        body: Vec<u8>,
+        outgoing: Outgoing<'_>,
         context: &Context<'_>,
     ) -> Result<hyper::Response<Incoming>, FetchError> {
         let claims = RequestClaims {
             issuer: self.ours.issuer.clone(),
             audience: self.endpoint.audience.clone(),
             content_type: Some(MEDIA_TYPE.to_owned()),
-            evidence: request.evidence.clone(),
+            evidence: outgoing.evidence.clone(),
         };
-        let now = (context.clock)();
-        let headers = wire::sign_request(&body, &claims, &*self.ours.signer, now, request.jtis)?;
-        let address = format!("{}/records/{}", self.endpoint.base, request.record_type);
+        let (body, now) = (outgoing.body, (context.clock)());
+        let mut headers = wire::sign_request(&body, &claims, &*self.ours.signer, now, outgoing.jtis)?;
+        headers.extend(outgoing.key.map(|key| ("idempotency-key".to_owned(), key.to_string())));
+        let address = format!("{}{}", self.endpoint.base, outgoing.path);
         let mut http = hyper::Request::new(Full::new(Bytes::from(body)));
         *http.method_mut() = Method::POST;
         *http.uri_mut() = address.parse().map_err(|error| FetchError::Unreachable(Box::new(error)))?;
@@ -159,6 +196,24 @@ impl Rest {
         }
         let agent = self.client.read().unwrap_or_else(PoisonError::into_inner).clone();
         agent.request(http).await.map_err(unanswered)
+    }
+
+    /// The answer's signature, bound to our request and sealed by this agency and no other.
+    fn confirm(
+        &self,
+        message: &Message,
+        request_digest: &Sha256,
+        agency: &AgencyId,
+        context: &Context<'_>,
+    ) -> Result<VerifiedAnswer, FetchError> {
+        let answer = self.verify(message, request_digest, context)?;
+        let sealer = context.registry.recognise(&answer.seal, Side::Seal, (context.clock)());
+        let sealer = sealer.filter(|sealer| sealer.id == *agency).ok_or(FetchError::SealOfAnother)?;
+        // `iss` may be left out: the seal says it. But it may not say anything else.
+        if answer.issuer.as_deref().is_some_and(|issuer| !names(sealer, issuer)) {
+            return Err(FetchError::SealOfAnother);
+        }
+        Ok(answer)
     }
 
     fn verify(

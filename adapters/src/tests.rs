@@ -70,6 +70,31 @@ impl World {
         self.sources.fetch(&capannori(), &request, &context).await
     }
 
+    async fn deliver(&self) -> Result<Accepted, FetchError> {
+        let evidence = Evidence {
+            operator: "op-9".parse().unwrap(),
+            location: "sportello".to_owned(),
+            loa: LevelOfAssurance::Substantial,
+        };
+        let jti = |text: &str| text.parse().unwrap();
+        let jtis = Jtis { authorization: jti("d1"), signature: jti("d2"), evidence: jti("d3") };
+        let record = serde_json::Map::from_iter([("cognome".to_owned(), json!("CANARINO"))]);
+        let delivery = Delivery {
+            exchange: &ExchangeId::new(NOW, [7; 10]),
+            provider: &"cpi-lucca".parse().unwrap(),
+            purpose: &"F02".parse().unwrap(),
+            record_type: &"anagrafica_nucleo".parse().unwrap(),
+            subject: &PERSON.parse().unwrap(),
+            record: &record,
+            document: r#"{"delivery":"1"}"#,
+            evidence: &evidence,
+            jtis: &jtis,
+        };
+        assert!(!format!("{delivery:?}").contains("CANARINO"));
+        let context = Context { registry: &self.registry, clock: &|| NOW };
+        self.sources.deliver(&capannori(), &delivery, &context).await
+    }
+
     /// The failure, after checking that it says nothing of the person or the record.
     async fn failure(&self) -> FetchError {
         let error = self.fetch().await.unwrap_err();
@@ -160,6 +185,40 @@ async fn a_good_answer_gives_the_fields_and_the_digest_of_what_was_signed() {
         "subject": { "codice_fiscale": PERSON },
     });
     assert_eq!(json::canonical(question), json::canonical(&expected));
+}
+
+#[tokio::test]
+async fn only_a_signed_acknowledgement_of_the_recipient_says_that_it_has_a_delivery() {
+    let taken = r#"{"delivery":"1"}"#;
+    for status in [200, 201] {
+        let world = World::answering(Answer { status, ..Answer::of(taken) }).await;
+        let accepted = world.deliver().await.unwrap();
+        assert_eq!(accepted.digest, Sha256::of(taken.as_bytes()));
+        let heard = world.agency.heard.lock().unwrap();
+        let (message, body) = &heard[0];
+        assert_eq!(message.evidence.operator.as_str(), "op-9");
+        assert_eq!(body["delivery"], "1");
+    }
+    let unsigned = Answer { signed: Signed::Nothing, ..Answer::of(taken) };
+    let error = World::answering(unsigned).await.deliver().await.unwrap_err();
+    assert!(matches!(error, FetchError::Signature(_)), "{error:?}");
+    let other = Answer { seal: TestSeal::of("lucca"), ..Answer::of(taken) };
+    let error = World::answering(other).await.deliver().await.unwrap_err();
+    assert!(matches!(error, FetchError::SealOfAnother), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_refused_delivery_is_told_from_one_to_be_tried_again() {
+    for (status, is_final) in
+        [(400, true), (409, true), (422, true), (408, false), (429, false), (503, false)]
+    {
+        let error =
+            World::answering(Answer { status, ..Answer::of("{}") }).await.deliver().await.unwrap_err();
+        assert!(matches!(error, FetchError::Refused { .. }), "{error:?}");
+        assert_eq!(error.is_final(), is_final, "{status}");
+    }
+    let slow = Limits { timeout: Duration::from_millis(100), ..Limits::default() };
+    assert!(!World::with_limits(Play::Silence, slow).await.deliver().await.unwrap_err().is_final());
 }
 
 #[tokio::test]

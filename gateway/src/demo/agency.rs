@@ -3,7 +3,7 @@
 //! It trusts nobody but the gateway, checks every token of a request, answers what it was asked and no more, and signs
 //! each answer. It shares no code with the gateway's own server: it stands for software of somebody else.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +40,10 @@ pub use keys::{Keys, KeysError};
 pub const BASE: &str = "/varco/v1";
 /// A request names one person and at most a hundred fields of 64 characters.
 const BODY_MAX: usize = 16 * 1024;
+/// A push is at most 256 KiB; its receipt and its signature take as much again at the very most.
+const DELIVERY_MAX: usize = 512 * 1024;
+/// Deliveries this simulation keeps, with a few KiB each; real systems put them on a desk.
+const TAKEN_MAX: usize = 10_000;
 /// Only the gateway connects; it holds no more connections than it has requests on their way.
 const CONNECTIONS: usize = 1024;
 /// The gateway's idle connections last half as long.
@@ -56,6 +60,7 @@ pub struct System {
     keys: Keys,
     audiences: [String; 1],
     seen: Mutex<Seen>,
+    taken: Mutex<BTreeMap<ExchangeId, Delivered>>,
 }
 
 /// Identifiers of tokens, each until it expires.
@@ -76,6 +81,18 @@ struct Question {
     subject: Subject,
 }
 
+/// What the gateway delivers. Members it has besides these are for the files, not for this simulation.
+#[derive(Clone, Deserialize)]
+pub struct Delivered {
+    pub delivery: ExchangeId,
+    pub provider: AgencyId,
+    pub record_type: RecordTypeId,
+    pub purpose: PurposeId,
+    pub record: Map<String, Value>,
+    pub receipt: String,
+    pub record_jws: String,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Subject {
@@ -91,6 +108,7 @@ impl System {
             keys,
             audiences,
             seen: Mutex::new(Seen { until: HashMap::new(), sweep_at: SEEN_MIN }),
+            taken: Mutex::default(),
         }
     }
 
@@ -149,30 +167,65 @@ impl System {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Code> {
-        let path = request.uri().path().to_owned();
-        let record_type = path.strip_prefix(BASE).and_then(|rest| rest.strip_prefix("/records/"));
-        let record_type: RecordTypeId =
-            record_type.and_then(|text| text.parse().ok()).ok_or(Code::HttpNotFound)?;
+        let path = request.uri().path().strip_prefix(BASE).unwrap_or_default().to_owned();
+        let record_type = path.strip_prefix("/records/").and_then(|text| text.parse().ok());
+        if record_type.is_none() && path != "/deliveries" {
+            return Err(Code::HttpNotFound);
+        }
         if request.method() != Method::POST {
             return Err(Code::HttpMethod);
         }
-        let message = receive(request).await?;
-        let now = (self.keys.clock)();
-        let verified = self.verify(&message, now)?;
+        let message = receive(request, if record_type.is_some() { BODY_MAX } else { DELIVERY_MAX }).await?;
+        let verified = self.verify(&message, (self.keys.clock)())?;
+        match record_type {
+            Some(record_type) => self.give(&record_type, &message, &verified),
+            None => self.take(&message, &verified),
+        }
+    }
+
+    /// `POST /records/{record_type}`.
+    fn give(
+        &self,
+        record_type: &RecordTypeId,
+        message: &Message,
+        verified: &VerifiedMessage,
+    ) -> Result<Response<Full<Bytes>>, Code> {
         let question: Question = json::parse_as(&message.body).map_err(|_| Code::RequestInvalid)?;
         tracing::debug!(exchange.id = %question.exchange, consumer = %question.consumer,
             purpose = %question.purpose, fields = question.fields.len(), "asked");
         let person = self.people.find(&question.subject.codice_fiscale);
-        match person.and_then(|person| self.people.record(&self.id, &record_type, person)) {
+        match person.and_then(|person| self.people.record(&self.id, record_type, person)) {
             Some(record) => {
                 let body = json!({ "record": select(record, &question.fields) });
-                self.signed(StatusCode::OK, &body, &verified)
+                self.signed(StatusCode::OK, &body, verified)
             }
             None => {
                 let body = json!({ "status": 404, "title": "no record of this person" });
-                self.signed(StatusCode::NOT_FOUND, &body, &verified)
+                self.signed(StatusCode::NOT_FOUND, &body, verified)
             }
         }
+    }
+
+    /// `POST /deliveries`: a repetition is told by its `delivery`, acknowledged like the first one, and kept once.
+    fn take(&self, message: &Message, verified: &VerifiedMessage) -> Result<Response<Full<Bytes>>, Code> {
+        let delivery: Delivered = json::parse_as(&message.body).map_err(|_| Code::RequestInvalid)?;
+        tracing::debug!(delivery.id = %delivery.delivery, provider = %delivery.provider,
+            purpose = %delivery.purpose, fields = delivery.record.len(), "delivered");
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.len() >= TAKEN_MAX && !taken.contains_key(&delivery.delivery) {
+            return Err(Code::ServerBusy);
+        }
+        let body = json!({ "delivery": delivery.delivery });
+        let status =
+            if taken.contains_key(&delivery.delivery) { StatusCode::OK } else { StatusCode::CREATED };
+        taken.entry(delivery.delivery.clone()).or_insert(delivery);
+        drop(taken);
+        self.signed(status, &body, verified)
+    }
+
+    /// What was delivered, each once.
+    pub fn taken(&self) -> Vec<Delivered> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     fn verify(&self, message: &Message, now: Timestamp) -> Result<VerifiedMessage, Code> {
@@ -236,14 +289,14 @@ pub fn audience(agency: &AgencyId) -> String {
     format!("https://{agency}.piana.example{BASE}")
 }
 
-async fn receive(request: Request<Incoming>) -> Result<Message, Code> {
+async fn receive(request: Request<Incoming>, most: usize) -> Result<Message, Code> {
     let (head, body) = request.into_parts();
     let text = |(name, value): (&HeaderName, &HeaderValue)| {
         value.to_str().map(|value| (name.as_str().to_owned(), value.to_owned()))
     };
     let headers =
         head.headers.iter().map(text).collect::<Result<_, _>>().map_err(|_| Code::HttpBadRequest)?;
-    let body = Limited::new(body, BODY_MAX).collect().await.map_err(|_| Code::HttpTooLarge)?;
+    let body = Limited::new(body, most).collect().await.map_err(|_| Code::HttpTooLarge)?;
     Ok(Message { headers, body: body.to_bytes().to_vec() })
 }
 
@@ -275,7 +328,7 @@ fn take_out(value: &mut Value, part: &str) {
 }
 
 fn media_type(status: StatusCode) -> &'static str {
-    if status == StatusCode::OK { "application/json" } else { "application/problem+json" }
+    if status.is_success() { "application/json" } else { "application/problem+json" }
 }
 
 /// An answer to somebody we do not know, or to something we cannot read: not signed, and says no more than its code.
