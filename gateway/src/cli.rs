@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod agent;
 pub mod call;
 pub mod demo;
 pub mod language;
@@ -34,6 +35,8 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Carry an agency's plain local calls to the gateway and back, signed.
+    Agent(agent::Args),
     /// Make a signed call to a gateway.
     Call(Box<call::Args>),
     /// Play the story of one exchange on this machine, with synthetic people.
@@ -74,6 +77,7 @@ pub(crate) async fn input_closed() {
 impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command {
+            Command::Agent(args) => agent::run(args),
             Command::Call(args) => call::run(&args),
             Command::Demo(args) => demo::run(args),
             Command::Log(args) => log::run(args),

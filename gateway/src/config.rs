@@ -15,6 +15,7 @@ use varco_core::wire::Algorithm;
 
 use crate::{limits, server, telemetry, tls};
 
+pub mod agent;
 mod reader;
 mod sections;
 #[cfg(test)]
@@ -243,11 +244,17 @@ impl Database {
 
 /// Reads and checks a file. On error: every fault, in the order of the lines.
 pub fn load(path: &Path) -> Result<Config, Vec<ConfigFault>> {
+    of_file(path, parse)
+}
+
+/// How the text of a file, its folder and the environment become settings.
+type Read<T> = fn(&str, &Path, &dyn Fn(&str) -> Option<String>) -> Result<T, Vec<ConfigFault>>;
+
+fn of_file<T>(path: &Path, read: Read<T>) -> Result<T, Vec<ConfigFault>> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         vec![ConfigFault { line: 0, what: format!("cannot read `{}`: {error}", path.display()) }]
     })?;
-    let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    parse(&text, folder, &environment)
+    read(&text, path.parent().unwrap_or_else(|| Path::new(".")), &environment)
 }
 
 /// Checks a text; `environment` answers for the locations of secrets, see [`SECRETS`].
@@ -260,9 +267,12 @@ pub fn parse(
 }
 
 /// The environment variables that override where a secret lies, with the key each overrides.
-pub const SECRETS: [(&str, &str); 8] = [
+pub const SECRETS: [(&str, &str); 11] = [
+    ("VARCO_ANSWERS_KEY_FILE", "answers.key"),
     ("VARCO_BODY_KEYS_FILE", "storage.body_keys"),
+    ("VARCO_CHANNEL_KEY_FILE", "channel.key"),
     ("VARCO_DATABASE_PASSWORD_FILE", "storage.password_file"),
+    ("VARCO_LOCAL_TOKEN_FILE", "local.token_file"),
     ("VARCO_LOG_KEY_FILE", "deployment.log_key"),
     ("VARCO_OUTBOUND_KEY_FILE", "outbound.key"),
     ("VARCO_SEAL_KEY_FILE", "seal.key"),

@@ -1,5 +1,6 @@
 //! The gateway: the only crate that wires things together, and the one binary `varco`.
 
+pub mod agent;
 pub mod app;
 pub mod cli;
 pub mod config;

@@ -3,6 +3,7 @@
 //! Certificates, authorities and revocation lists are read again when their files change; what cannot be read leaves
 //! the material in use as it is, and says so.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -69,13 +70,26 @@ pub struct Trusts {
 }
 
 impl Trusts {
-    pub fn read(config: &Config, now: Timestamp) -> Result<Self, StartError> {
-        Ok(Self { seals: config.seal.trust().read(now)?, systems: config.outbound.trust().read(now)? })
+    pub fn read(seal: &config::Seal, outbound: &Outbound, now: Timestamp) -> Result<Self, StartError> {
+        Ok(Self { seals: seal.trust().read(now)?, systems: outbound.trust().read(now)? })
     }
 
-    fn read_after(&self, config: &Config, now: Timestamp) -> Result<Self, StartError> {
-        let seals = config.seal.trust().read_after(&self.seals, now)?;
-        Ok(Self { seals, systems: config.outbound.trust().read_after(&self.systems, now)? })
+    /// Reads everything again, once something changed.
+    pub fn read_after(
+        &self,
+        seal: &config::Seal,
+        outbound: &Outbound,
+        now: Timestamp,
+    ) -> Result<Self, StartError> {
+        let seals = seal.trust().read_after(&self.seals, now)?;
+        Ok(Self { seals, systems: outbound.trust().read_after(&self.systems, now)? })
+    }
+
+    /// The files that are read, to be watched.
+    pub fn files(seal: &config::Seal, outbound: &Outbound) -> Vec<PathBuf> {
+        let own = [outbound.certificate.clone(), outbound.key.clone()];
+        let trusted = seal.trust().files().into_iter().chain(outbound.trust().files());
+        trusted.chain(own).collect()
     }
 
     /// The trust in seals.
@@ -102,11 +116,7 @@ impl Trusts {
 
 /// Reads seals' trust and our client certificate again when a file changes, or at SIGHUP.
 pub async fn watch(app: Arc<App>, config: Config, mut trusts: Trusts, stop: Stop) {
-    let files = || {
-        let own = [config.outbound.certificate.clone(), config.outbound.key.clone()];
-        let trusted = config.seal.trust().files().into_iter().chain(config.outbound.trust().files());
-        trusted.chain(own).collect()
-    };
+    let files = || Trusts::files(&config.seal, &config.outbound);
     let changed = || match reload(&app, &config, &trusts) {
         Ok(next) => {
             trusts = next;
@@ -119,7 +129,7 @@ pub async fn watch(app: Arc<App>, config: Config, mut trusts: Trusts, stop: Stop
 
 /// Everything is read before anything is replaced.
 fn reload(app: &App, config: &Config, trusts: &Trusts) -> Result<Trusts, StartError> {
-    let next = trusts.read_after(config, app.now())?;
+    let next = trusts.read_after(&config.seal, &config.outbound, app.now())?;
     let (seals, client) = (next.seals(&config.seal)?, next.client(&config.outbound, &app.clock)?);
     app.seals.store(Arc::new(seals));
     app.sources.renew(&client);

@@ -100,7 +100,7 @@ impl Running {
 pub async fn start(config: Config, clock: Clock, entropy: Entropy) -> Result<Running, StartError> {
     let ceremony = ceremony(&config)?;
     let channel = Channel::load(config.tls.clone(), clock.clone())?;
-    let trusts = Trusts::read(&config, clock())?;
+    let trusts = Trusts::read(&config.seal, &config.outbound, clock())?;
     let registry = registry_before(&config, &ceremony).await?;
     let parts = Parts::read(&config, &registry, (&trusts, clock()))?;
     let store = open_store(&config, &parts, clock.clone()).await?;

@@ -48,6 +48,11 @@ codes! {
     AdapterTooLarge "adapter.too-large" 502 "the provider's answer is larger than the limit" "the provider's officers are told; ask for fewer fields";
     AdapterTruncated "adapter.truncated" 502 "the provider's answer ended before it was complete" "try again later";
     AdapterUnreachable "adapter.unreachable" 502 "the provider's system could not be reached" "try again later";
+    AgentAnswer "agent.answer" 502 "the agent does not hand on what the gateway answered" "the detail says what is wrong with its seal or receipt; tell the operator of the gateway";
+    AgentGateway "agent.gateway" 502 "the agent got no answer from the gateway" "try again later; a call that was lost may be made again";
+    AgentLocal "agent.local" 502 "the agency's own software gave the agent no answer it can use" "see the agent's log on the agency's side";
+    AgentOperator "agent.operator" 400 "the call does not say who asks" "send Varco-Operator, and Varco-Location where the agent's configuration has none";
+    AgentToken "agent.token" 401 "the call does not show the agent's token" "send Authorization: Bearer with the token that the agent's configuration names";
     CaseClosed "case.closed" 409 "the case is closed" "open a new case";
     CaseConflict "case.conflict" 409 "the case changed since it was read" "read the case again, then repeat the change";
     CaseUnknown "case.unknown" 404 "there is no such case among those you may know" "check the case identifier";

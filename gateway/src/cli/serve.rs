@@ -21,7 +21,7 @@ pub struct Args {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Only {
+pub(super) enum Only {
     /// Check the configuration and end.
     Check,
     /// Serve as long as standard input is open: whoever started the gateway takes it along, however they end.
@@ -75,6 +75,18 @@ async fn serve(config: Config, only: Option<Only>) -> ExitCode {
         eprintln!("varco serve: witness {}", witness.verifier_key());
     }
     println!("ready");
+    until_stopped(only).await;
+    match running.stop().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(unfinished) => {
+            eprintln!("varco serve: {unfinished}");
+            ExitCode::from(NO)
+        }
+    }
+}
+
+/// Returns at a signal, and where the caller wants it also when standard input is closed.
+pub(super) async fn until_stopped(only: Option<Only>) {
     match only {
         Some(Only::WhileAttended) => {
             tokio::select! {
@@ -83,13 +95,6 @@ async fn serve(config: Config, only: Option<Only>) -> ExitCode {
             }
         }
         Some(Only::Check) | None => asked_to_stop().await,
-    }
-    match running.stop().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(unfinished) => {
-            eprintln!("varco serve: {unfinished}");
-            ExitCode::from(NO)
-        }
     }
 }
 

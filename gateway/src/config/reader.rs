@@ -46,8 +46,8 @@ impl<'a> Reader<'a> {
         before.iter().filter(|byte| **byte == b'\n').count().saturating_add(1)
     }
 
-    pub fn into_faults(self) -> Vec<ConfigFault> {
-        let mut faults = self.faults.into_inner();
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        let mut faults = self.faults.borrow().clone();
         faults.sort();
         faults.dedup();
         faults

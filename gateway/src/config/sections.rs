@@ -24,7 +24,7 @@ use crate::telemetry;
 use crate::tls::{Clients, Material, TrustFiles, Versions};
 
 /// Certificates and revocation lists change a few times a day; a look costs a few `stat` calls.
-const RELOAD_EVERY: Duration = Duration::from_secs(10);
+pub(super) const RELOAD_EVERY: Duration = Duration::from_secs(10);
 
 /// Asking a witness takes some milliseconds, and a batch of entries is asked about at once.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -37,16 +37,24 @@ pub fn read(
     folder: &Path,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, Vec<ConfigFault>> {
-    let reader = Reader::new(text, folder, environment);
+    read_whole(&Reader::new(text, folder, environment), text, whole)
+}
+
+/// Reads a file by its sections. What `whole` makes counts only when nothing at all is wrong.
+pub(super) fn read_whole<'a, T>(
+    reader: &Reader<'a>,
+    text: &'a str,
+    whole: impl FnOnce(Section<'_, 'a>) -> Option<T>,
+) -> Result<T, Vec<ConfigFault>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let line = error.span().map_or(1, |span| reader.line(span));
         reader.fault(line, error.message().to_owned());
     }
-    let config = whole(reader.root(table.get_ref()));
-    let faults = reader.into_faults();
-    match config {
-        Some(config) if faults.is_empty() => Ok(config),
+    let read = whole(reader.root(table.get_ref()));
+    let faults = reader.faults();
+    match read {
+        Some(read) if faults.is_empty() => Ok(read),
         Some(_) | None => Err(faults),
     }
 }
@@ -86,7 +94,7 @@ fn whole(mut root: Section<'_, '_>) -> Option<Config> {
 }
 
 /// A section that was left out is nothing; one that is faulty makes the whole faulty.
-fn present<T>(section: Option<Option<T>>) -> Option<Option<T>> {
+pub(super) fn present<T>(section: Option<Option<T>>) -> Option<Option<T>> {
     match section {
         Some(section) => section.map(Some),
         None => Some(None),
@@ -245,7 +253,7 @@ fn tls(mut s: Section<'_, '_>) -> Option<(Material, Duration)> {
     Some((Material { certificate: certificate?, key: key?, clients, versions }, reload_every))
 }
 
-fn not_empty(s: &mut Section<'_, '_>, key: &'static str) -> Option<Vec<PathBuf>> {
+pub(super) fn not_empty(s: &mut Section<'_, '_>, key: &'static str) -> Option<Vec<PathBuf>> {
     let paths: Vec<PathBuf> = s.required(key)?;
     if paths.is_empty() {
         s.fault_at(key, "expected at least one path");
@@ -254,7 +262,7 @@ fn not_empty(s: &mut Section<'_, '_>, key: &'static str) -> Option<Vec<PathBuf>>
     Some(paths)
 }
 
-fn seal(mut s: Section<'_, '_>) -> Option<Seal> {
+pub(super) fn seal(mut s: Section<'_, '_>) -> Option<Seal> {
     let certificate = s.required("certificate");
     let key = s.secret("key");
     let authorities = not_empty(&mut s, "authorities");
@@ -273,7 +281,7 @@ fn seal(mut s: Section<'_, '_>) -> Option<Seal> {
     })
 }
 
-fn outbound(mut s: Section<'_, '_>) -> Option<Outbound> {
+pub(super) fn outbound(mut s: Section<'_, '_>) -> Option<Outbound> {
     let certificate = s.required("certificate");
     let key = s.secret("key");
     let authorities = not_empty(&mut s, "authorities");
@@ -384,7 +392,7 @@ pub fn percent_encoded(text: &str) -> Zeroizing<String> {
     out
 }
 
-fn log(mut s: Section<'_, '_>) -> telemetry::Settings {
+pub(super) fn log(mut s: Section<'_, '_>) -> telemetry::Settings {
     let default = telemetry::Settings::default();
     let format = s.read_with("format", |value, _| {
         word(value, &[("text", telemetry::Format::Text), ("json", telemetry::Format::Json)])

@@ -16,6 +16,10 @@ pub struct Size(pub usize);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpsUrl(pub String);
 
+/// An `http://` address of this machine, without query, fragment or a slash at the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoopbackUrl(pub String);
+
 /// How a value is read; the error says what is expected.
 pub trait FromValue: Sized {
     fn read(value: &DeValue<'_>, folder: &Path) -> Result<Self, String>;
@@ -131,6 +135,49 @@ impl FromValue for HttpsUrl {
         } else {
             Err(format!("expected {expected}"))
         }
+    }
+}
+
+impl FromValue for LoopbackUrl {
+    fn read(value: &DeValue<'_>, _: &Path) -> Result<Self, String> {
+        let expected = "an address of this machine such as `http://127.0.0.1:8090/varco`, with no query and no \
+                        final slash: it is in the clear";
+        let text = text(value, expected)?;
+        let uri: Result<axum::http::Uri, _> = text.parse();
+        let here = |host: &str| {
+            let host = host.trim_matches(['[', ']']);
+            host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+        };
+        let fits = uri.is_ok_and(|uri| {
+            let plain = uri.scheme_str() == Some("http") && uri.query().is_none();
+            plain && uri.host().is_some_and(here) && !text.contains('@')
+        });
+        if fits && !text.ends_with('/') && !text.contains('#') {
+            Ok(Self(text.into()))
+        } else {
+            Err(format!("expected {expected}"))
+        }
+    }
+}
+
+impl FromValue for varco_core::wire::LevelOfAssurance {
+    fn read(value: &DeValue<'_>, _: &Path) -> Result<Self, String> {
+        let expected = "`low`, `substantial` or `high`";
+        text(value, expected)?.parse().map_err(|_| format!("expected {expected}"))
+    }
+}
+
+impl FromValue for varco_core::id::AgencyId {
+    fn read(value: &DeValue<'_>, _: &Path) -> Result<Self, String> {
+        let expected = "an agency's identifier such as `cpi-lucca`";
+        text(value, expected)?.parse().map_err(|fault: varco_core::id::IdFault| fault.to_string())
+    }
+}
+
+impl FromValue for varco_core::id::OperatorId {
+    fn read(value: &DeValue<'_>, _: &Path) -> Result<Self, String> {
+        let expected = "an operator's code such as `op-cpi-117`";
+        text(value, expected)?.parse().map_err(|fault: varco_core::id::IdFault| fault.to_string())
     }
 }
 
