@@ -12,6 +12,7 @@ has_postgres() {
 
 missing=
 has_postgres || missing="$missing postgresql"
+command -v curl >/dev/null || missing="$missing curl"
 command -v setpriv >/dev/null || missing="$missing util-linux"
 command -v strace >/dev/null || missing="$missing strace"
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3 python3-venv"

@@ -32,7 +32,7 @@ use crate::tasks::{Stop, Tasks, Unfinished};
 use crate::tls::{self, Channel};
 
 mod client;
-//INBOX mod inbox;
+mod inbox;
 mod inward;
 mod local;
 mod outward;
@@ -103,7 +103,7 @@ pub async fn start(settings: settings::Agent, clock: Clock, entropy: Entropy) ->
     let tasks = Tasks::new();
     tasks.spawn("trust-watch", watch(agent.clone(), trusts, tasks.stop()));
     if agent.settings.inbox.is_some() {
-        //INBOX tasks.spawn("inbox", inbox::fetch(agent.clone(), tasks.stop()));
+        tasks.spawn("inbox", inbox::fetch(agent.clone(), tasks.stop()));
     }
     let answers = match &agent.settings.answers {
         Some(answers) => Some(listen_for_gateway(&tasks, agent.clone(), answers).await?),

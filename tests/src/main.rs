@@ -3,6 +3,8 @@
 //! `cfg(test)` always holds here; writing it lets the lints know that helpers may unwrap and index.
 
 #[cfg(test)]
+mod agent;
+#[cfg(test)]
 mod auditor;
 #[cfg(test)]
 mod errors;

@@ -16,7 +16,7 @@ use varco_core::code::Code;
 use varco_core::json;
 use varco_core::wire::{self, AnswerClaims, Evidence, Expectation, Message, Rules, VerifiedMessage};
 
-use super::client::Call;
+use super::client::{Answer, Call};
 use super::outward::{ASSURANCE, LOCATION, OPERATOR};
 use super::{Agent, Keys};
 use crate::config::agent::Answers;
@@ -79,13 +79,16 @@ async fn relay(agent: &Agent, keys: &Keys, answers: &Answers, request: Request) 
 /// The headers that a local program reads: who asks, as the gateway vouches for it.
 fn plain(message: &Message, evidence: &Evidence) -> Vec<(String, String)> {
     let content_type = message.values("content-type").next().unwrap_or(JSON);
-    vec![
+    let key = message.values("idempotency-key").next();
+    let key = key.map(|key| ("idempotency-key".to_owned(), key.to_owned()));
+    let named = [
         ("content-type".to_owned(), content_type.to_owned()),
         ("accept".to_owned(), JSON.to_owned()),
         (OPERATOR.to_owned(), evidence.operator.to_string()),
         (LOCATION.to_owned(), evidence.location.clone()),
         (ASSURANCE.to_owned(), evidence.loa.text().to_owned()),
-    ]
+    ];
+    named.into_iter().chain(key).collect()
 }
 
 impl Agent {
@@ -112,33 +115,18 @@ impl Agent {
         Ok((verified, evidence))
     }
 
-    /// What the local program says: a record or an acknowledgement, or that it knows no such person. Anything else is
-    /// a failure, which is told to the gateway as one.
+    /// What the local program says. A failure of its own is told to the gateway as one.
     async fn local_answer(&self, call: Call) -> Result<(StatusCode, Vec<u8>), Problem> {
-        let asked = call.message.body.clone();
+        let (asked, delivery) = (call.message.body.clone(), call.url.ends_with("/deliveries"));
         let answer = self.local.send(call).await.map_err(|error| {
             tracing::error!(error = crate::cli::reasons(&error), "the local system gave no answer");
             Problem::new(Code::AgentLocal)
         })?;
-        let refuse = |what: &str| {
+        let told = if delivery { taken_over(answer.status) } else { record(&answer, &asked) };
+        told.map_err(|what| {
             tracing::error!(status = answer.status, what, "the local system's answer cannot be used");
             Problem::new(Code::AgentLocal)
-        };
-        match answer.status {
-            200 => {
-                let body = json::parse(&answer.message.body).map_err(|_| refuse("it is not JSON"))?;
-                let unasked = unasked(&body, &asked);
-                if unasked > 0 {
-                    return Err(refuse("it holds fields that were not asked for"));
-                }
-                Ok((StatusCode::OK, answer.message.body))
-            }
-            404 => {
-                let body = serde_json::json!({ "status": 404, "title": "no record of this person" });
-                Ok((StatusCode::NOT_FOUND, body.to_string().into_bytes()))
-            }
-            _ => Err(refuse("expected 200 or 404")),
-        }
+        })
     }
 
     fn sealed(
@@ -148,7 +136,7 @@ impl Agent {
         body: Vec<u8>,
         request: &VerifiedMessage,
     ) -> Result<Response, Problem> {
-        let media_type = if status == StatusCode::OK { JSON } else { MEDIA_TYPE };
+        let media_type = if status.is_success() { JSON } else { MEDIA_TYPE };
         let claims = AnswerClaims {
             issuer: self.settings.agency.to_string(),
             audience: request.issuer.clone(),
@@ -170,6 +158,39 @@ impl Agent {
         }
         Ok(response)
     }
+}
+
+/// A record, or that there is no such person.
+fn record(answer: &Answer, question: &[u8]) -> Result<(StatusCode, Vec<u8>), &'static str> {
+    match answer.status {
+        200 => {
+            let body = json::parse(&answer.message.body).map_err(|_| "it is not JSON")?;
+            match unasked(&body, question) {
+                0 => Ok((StatusCode::OK, answer.message.body.clone())),
+                _ => Err("it holds fields that were not asked for"),
+            }
+        }
+        404 => Ok((StatusCode::NOT_FOUND, problem(404, "no record of this person"))),
+        _ => Err("expected 200 or 404"),
+    }
+}
+
+/// Whether a delivery was taken over: now (201), before (200), or never (4xx). Anything else means to try again.
+fn taken_over(status: u16) -> Result<(StatusCode, Vec<u8>), &'static str> {
+    match status {
+        200 => Ok((StatusCode::OK, b"{}".to_vec())),
+        201..=299 => Ok((StatusCode::CREATED, b"{}".to_vec())),
+        408 | 425 | 429 => Err("it asks to try again"),
+        400..=499 => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+            Ok((status, problem(status.as_u16(), "the system does not take this delivery")))
+        }
+        _ => Err("expected 200, 201, 204 or 4xx"),
+    }
+}
+
+fn problem(status: u16, title: &str) -> Vec<u8> {
+    serde_json::json!({ "status": status, "title": title }).to_string().into_bytes()
 }
 
 /// How many fields of a record nobody asked for. What leaves the agency is never more than the question.
