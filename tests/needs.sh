@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what the tests need beyond Rust, where it is missing: PostgreSQL, Python with venv, Node with npm, strace.
+# Installs what the tests need beyond Rust, where it is missing: PostgreSQL, MariaDB, OpenSSH's server, Python with venv,
+# Node with npm, strace.
 # The Python and Node libraries themselves are installed by the tests, below the target folder.
 set -eu
 
@@ -13,6 +14,9 @@ has_postgres() {
 missing=
 has_postgres || missing="$missing postgresql"
 command -v curl >/dev/null || missing="$missing curl"
+{ [ -x /usr/sbin/mariadbd ] && command -v mariadb-install-db; } >/dev/null || missing="$missing mariadb-server"
+{ [ -x /usr/sbin/sshd ] && [ -x /usr/lib/openssh/sftp-server ]; } || missing="$missing openssh-server openssh-sftp-server"
+command -v ssh >/dev/null || missing="$missing openssh-client"
 command -v setpriv >/dev/null || missing="$missing util-linux"
 command -v strace >/dev/null || missing="$missing strace"
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3 python3-venv"

@@ -47,6 +47,25 @@ impl Encoding {
         }
     }
 
+    /// The text in this encoding. `None` where it has characters that the encoding has not. UTF-16 is only read.
+    pub fn encode(self, text: &str) -> Option<Vec<u8>> {
+        if self == Self::Utf8 {
+            return Some(text.as_bytes().to_vec());
+        }
+        let byte = |c: char| match u8::try_from(c) {
+            Ok(ascii) if ascii.is_ascii() => Some(ascii),
+            Ok(_) | Err(_) => {
+                (0x80..=0xFF).find(|byte| self.decode(&[*byte]).is_some_and(|one| one.starts_with(c)))
+            }
+        };
+        match self {
+            Self::Utf16BigEndian | Self::Utf16LittleEndian => None,
+            Self::Ascii | Self::Latin1 | Self::Latin9 | Self::Utf8 | Self::Windows1252 => {
+                text.chars().map(byte).collect()
+            }
+        }
+    }
+
     /// The text, without a byte order mark. `None` where the bytes are no text in this encoding.
     pub fn decode(self, bytes: &[u8]) -> Option<String> {
         let text = match self {
@@ -110,6 +129,17 @@ mod tests {
             (Encoding::Ascii, b"Nicolo", "Nicolo"),
         ] {
             assert_eq!(encoding.decode(bytes).as_deref(), Some(text), "{encoding:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_encoding_has_is_written_as_it_is_read() {
+        for encoding in [Encoding::Ascii, Encoding::Latin1, Encoding::Latin9, Encoding::Windows1252] {
+            for byte in 0..=u8::MAX {
+                let Some(text) = encoding.decode(&[byte]) else { continue };
+                assert_eq!(encoding.encode(&text), Some(vec![byte]), "{encoding:?} {byte:#x}");
+            }
+            assert_eq!(encoding.encode("日"), None);
         }
     }
 

@@ -7,6 +7,11 @@ use varco_core::code::Code;
 use varco_core::json::JsonFault;
 use varco_core::wire::{SignFault, WireError};
 
+use crate::mapping::RowFault;
+
+/// Faults named in one error; a record with more is wrong as a whole.
+const MOST_NAMED: usize = 20;
+
 /// Why a provider's system gave no record.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
@@ -22,15 +27,25 @@ pub enum FetchError {
     ContentType,
     #[error("the answer ended before it was complete")]
     CutShort(#[source] hyper::Error),
+    #[error("the database refused the query (SQLSTATE {code})")]
+    Database { code: String },
     #[error("the answer has {0} fields that were not asked for")]
     FieldsNotAsked(usize),
     #[error("the answer is not JSON as we read it")]
     Json(#[source] JsonFault),
+    #[error("the file or the record changed while it was read")]
+    Moved,
+    #[error("this kind of system takes no deliveries")]
+    NoDeliveries,
+    #[error("the mapping has nothing for this record type")]
+    NoMapping,
     #[error("the gateway has no source for this provider")]
     NoSource,
+    #[error("the record does not fit: {}", joined(.0))]
+    NotFitting(Vec<RowFault>),
     #[error("the answer is not HTTP")]
     NotHttp,
-    #[error("the answer is not an object with the one member `record`, an object")]
+    #[error("the answer is not an object with the member `record`, an object, and at most `next`, a text")]
     NotRecord,
     #[error("the system does not accept the gateway's TLS certificate")]
     OurCertificate(#[source] rustls::Error),
@@ -50,6 +65,11 @@ pub enum FetchError {
     Unreachable(#[source] Box<dyn Error + Send + Sync>),
 }
 
+/// Rows, fields and reasons; no values.
+fn joined(faults: &[RowFault]) -> String {
+    faults.iter().take(MOST_NAMED).map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
 impl FetchError {
     pub fn code(&self) -> Code {
         match self {
@@ -57,12 +77,17 @@ impl FetchError {
             Self::Busy => Code::AdapterBusy,
             Self::Certificate(_) => Code::AdapterCertificate,
             Self::CircuitOpen { .. } => Code::AdapterCircuitOpen,
-            Self::ContentType | Self::FieldsNotAsked(_) | Self::Json(_) | Self::NotHttp | Self::NotRecord => {
-                Code::AdapterMismatch
-            }
+            Self::ContentType
+            | Self::FieldsNotAsked(_)
+            | Self::Json(_)
+            | Self::Moved
+            | Self::NoMapping
+            | Self::NotFitting(_)
+            | Self::NotHttp
+            | Self::NotRecord => Code::AdapterMismatch,
             Self::CutShort(_) => Code::AdapterTruncated,
-            Self::NoSource | Self::Unreachable(_) => Code::AdapterUnreachable,
-            Self::OurCertificate(_) | Self::Refused { .. } => Code::AdapterRefused,
+            Self::NoDeliveries | Self::NoSource | Self::Unreachable(_) => Code::AdapterUnreachable,
+            Self::Database { .. } | Self::OurCertificate(_) | Self::Refused { .. } => Code::AdapterRefused,
             Self::SealOfAnother | Self::Signature(_) => Code::AdapterSignature,
             Self::Sign(_) => Code::Internal,
             Self::SubjectUnknown => Code::ExchangeSubjectUnknown,
@@ -80,9 +105,14 @@ impl FetchError {
             | Self::Certificate(_)
             | Self::ContentType
             | Self::CutShort(_)
+            | Self::Database { .. }
             | Self::FieldsNotAsked(_)
             | Self::Json(_)
+            | Self::Moved
+            | Self::NoDeliveries
+            | Self::NoMapping
             | Self::NoSource
+            | Self::NotFitting(_)
             | Self::NotHttp
             | Self::NotRecord
             | Self::OurCertificate(_)
@@ -99,7 +129,7 @@ impl FetchError {
     /// Whether sending the same again can never help: the system has read it and does not want it.
     pub const fn is_final(&self) -> bool {
         // 408, 425 and 429 ask for another time (RFC 9110, 8470, 6585).
-        matches!(self, Self::Refused { status: 400..=407 | 409..=424 | 426..=428 | 430..=499 })
+        matches!(self, Self::NoDeliveries | Self::NoMapping | Self::NotFitting(_) | Self::Refused { status: 400..=407 | 409..=424 | 426..=428 | 430..=499 })
     }
 
     /// Whether the system is down or overwhelmed, so that leaving it alone helps. A wrong answer is not an outage: the next
@@ -117,9 +147,14 @@ impl FetchError {
             | Self::Busy
             | Self::CircuitOpen { .. }
             | Self::ContentType
+            | Self::Database { .. }
             | Self::FieldsNotAsked(_)
             | Self::Json(_)
+            | Self::Moved
+            | Self::NoDeliveries
+            | Self::NoMapping
             | Self::NoSource
+            | Self::NotFitting(_)
             | Self::NotRecord
             | Self::SealOfAnother
             | Self::Sign(_)

@@ -1,7 +1,7 @@
 //! The agencies' own systems, as the gateway reads from them and delivers to them.
 //!
-//! Owns how a system is reached, how long it may take, how much it may say, and that what it says is signed by its
-//! agency. Knows nothing of consent, policy or log: it is told which fields to ask for and asks for no other.
+//! Owns how a system is reached, how long it may take, how much it may say, that what it says comes from its agency, and how
+//! its shape becomes the record type's. Knows nothing of consent, policy or log: it is told which fields to ask for and asks for no other.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use rustls::ClientConfig;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
-use varco_core::hash::Sha256;
+use varco_core::exchange::Said;
 use varco_core::id::{AgencyId, ExchangeId, FieldId, PurposeId, RecordTypeId};
 use varco_core::registry::{Identity, Registry};
 use varco_core::subject::CodiceFiscale;
@@ -22,8 +22,14 @@ use varco_core::wire::{Evidence, Jtis};
 pub mod breaker;
 pub mod encoding;
 mod error;
+pub mod file;
+pub mod mapping;
 pub mod rest;
-
+mod rows;
+pub mod sql;
+mod tending;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 pub mod tls;
@@ -39,8 +45,11 @@ pub struct Sources {
 }
 
 /// The kinds of system we can read from.
+#[expect(clippy::large_enum_variant, reason = "there is one for each agency, and it is never moved")]
 pub enum Source {
+    File(file::File),
     Rest(rest::Rest),
+    Sql(sql::Sql),
 }
 
 /// What a provider's system may cost us.
@@ -112,13 +121,15 @@ impl fmt::Debug for Delivery<'_> {
     }
 }
 
-/// A recipient's system took a delivery over, and said so under its seal.
+/// A recipient's system took a delivery over, and said so.
 #[derive(Debug)]
 pub struct Accepted {
-    /// SHA-256 of the bytes that the recipient signed.
-    pub digest: Sha256,
-    /// Whose certificate sealed them.
-    pub seal: Identity,
+    /// What it said, or the file that now lies there; and how it is known whose it is.
+    pub said: Said,
+    /// Whose certificate sealed it, where it is sealed.
+    pub seal: Option<Identity>,
+    /// Fields that the system has no place for. The sender learns of them.
+    pub without_place: Vec<FieldId>,
 }
 
 /// What the outside world is, while fetching.
@@ -135,13 +146,20 @@ pub struct Context<'a> {
 /// It is the agency's whole answer, so it does not serialise, and its `Debug` prints names only.
 pub struct AgencyRecord {
     fields: Map<String, Value>,
-    /// SHA-256 of the bytes that the provider signed.
-    pub digest: Sha256,
-    /// Whose certificate sealed them.
-    pub seal: Identity,
+    /// What it said and how it is known who said it.
+    pub said: Said,
+    /// Whose certificate sealed it, where it is sealed.
+    pub seal: Option<Identity>,
+    /// What was repaired or looks odd, by stated rules; for the people who tend the source.
+    pub notes: Vec<mapping::Note>,
 }
 
 impl AgencyRecord {
+    /// Of a source that signs nothing: its fields by a mapping, and what it said.
+    pub fn mapped(mapped: mapping::Mapped, said: Said) -> Self {
+        Self { fields: mapped.fields, said, seal: None, notes: mapped.notes }
+    }
+
     /// The fields with their values. A field the provider does not have is absent.
     pub fn into_fields(self) -> Map<String, Value> {
         self.fields
@@ -191,7 +209,12 @@ impl Sources {
         context: &Context<'_>,
     ) -> Result<AgencyRecord, FetchError> {
         let system = self.providers.get(provider).ok_or(FetchError::NoSource)?;
-        system.attempt(provider, system.source.fetch(provider, request, context)).await
+        let fetched = system.attempt(provider, system.source.fetch(provider, request, context)).await?;
+        for note in &fetched.notes {
+            tracing::info!(agency.id = %provider, record_type = %request.record_type, field = note.field,
+                repair = note.repair.code(), "a value was taken by a stated rule");
+        }
+        Ok(fetched)
     }
 
     /// Hands a delivery over to a recipient's system. After an error it is not known whether it was taken over; it may be
@@ -216,7 +239,25 @@ impl Sources {
         for provider in self.providers.values() {
             match &provider.source {
                 Source::Rest(rest) => rest.renew(tls),
+                // Their trust is their own: a database's authorities, an SFTP server's key.
+                Source::File(_) | Source::Sql(_) => {}
             }
+        }
+    }
+
+    /// Looks after what does not come by itself: files that agencies dropped. A folder that cannot be read says so in the log;
+    /// whoever asks for a record of its agency meanwhile gets the same answer.
+    pub async fn tend(&self) {
+        for (agency, provider) in &self.providers {
+            let Source::File(file) = &provider.source else { continue };
+            let looked = tokio::time::timeout(file::TEND_MAX, file.tend()).await;
+            let fault = match looked {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error,
+                Err(_elapsed) => FetchError::Timeout,
+            };
+            tracing::warn!(agency.id = %agency, code = fault.code().text(), error = %fault,
+                "a drop folder cannot be looked into");
         }
     }
 
@@ -287,7 +328,9 @@ impl Source {
         context: &Context<'_>,
     ) -> Result<AgencyRecord, FetchError> {
         match self {
+            Self::File(file) => file.fetch(request).await,
             Self::Rest(rest) => rest.fetch(provider, request, context).await,
+            Self::Sql(sql) => sql.fetch(request).await,
         }
     }
     async fn deliver(
@@ -297,7 +340,10 @@ impl Source {
         context: &Context<'_>,
     ) -> Result<Accepted, FetchError> {
         match self {
+            Self::File(file) => file.deliver(delivery).await,
             Self::Rest(rest) => rest.deliver(recipient, delivery, context).await,
+            // A view is read-only, and so are we there.
+            Self::Sql(_) => Err(FetchError::NoDeliveries),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -18,6 +18,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use serde_json::{Map, Value, json};
+use varco_core::exchange::{Assurance, Said, SaidOf};
 use varco_core::hash::Sha256;
 use varco_core::id::{AgencyId, ExchangeId};
 use varco_core::json;
@@ -26,7 +27,10 @@ use varco_core::wire::{
     self, Evidence, Expectation, Jtis, Message, RequestClaims, Rules, Signer, VerifiedAnswer, Verifier,
 };
 
+use self::pages::{NEXT_MAX, PAGES_MAX, Page, Pages};
 use crate::{Accepted, AgencyRecord, Context, Delivery, FetchError, Request};
+
+mod pages;
 
 /// A household of 30 with 2 KB each is 60 KB; sixteen of them are no honest answer about one person.
 pub const ANSWER_MAX: usize = 1024 * 1024;
@@ -120,12 +124,34 @@ impl Rest {
         request: &Request<'_>,
         context: &Context<'_>,
     ) -> Result<AgencyRecord, FetchError> {
+        let mut pages = Pages::first(self.page(provider, request, (1, None), context).await?);
+        for number in 2..=PAGES_MAX {
+            let Some(next) = pages.next().map(str::to_owned) else { break };
+            let page = self.page(provider, request, (number, Some(&next)), context).await?;
+            pages.add(page, self.endpoint.answer_max)?;
+        }
+        if pages.next().is_some() {
+            return Err(FetchError::AnswerTooLarge { limit: self.endpoint.answer_max });
+        }
+        let (fields, digest, seal) = pages.into_whole();
+        let said = Said { digest, of: SaidOf::Bytes, by: Assurance::Seal };
+        Ok(AgencyRecord { fields, said, seal: Some(seal), notes: Vec::new() })
+    }
+
+    /// One answer: the record, or its part that begins where the answer before said.
+    async fn page(
+        &self,
+        provider: &AgencyId,
+        request: &Request<'_>,
+        (number, from): (u16, Option<&str>),
+        context: &Context<'_>,
+    ) -> Result<Page, FetchError> {
         let outgoing = Outgoing {
             path: format!("/records/{}", request.record_type),
-            body: question(request),
+            body: question(request, from),
             key: None,
             evidence: request.evidence,
-            jtis: request.jtis,
+            jtis: &pages::jtis(request.jtis, number),
         };
         let digest = Sha256::of(&outgoing.body);
         let response = self.send(outgoing, context).await?;
@@ -139,8 +165,10 @@ impl Rest {
         if status != StatusCode::OK {
             return Err(FetchError::SubjectUnknown);
         }
-        let fields = read(&message, request)?;
-        Ok(AgencyRecord { fields, digest: answer.digest, seal: answer.seal })
+        let (fields, next) = read(&message, request)?;
+        let etag = message.values(ETAG.as_str()).next().map(str::to_owned);
+        let (digest, seal, bytes) = (answer.digest, answer.seal, message.body.len());
+        Ok(Page { fields, next, etag, digest, seal, bytes })
     }
 
     /// `POST {base}/deliveries`. Only a signed 200, 201 or 204 says that the recipient has it.
@@ -165,7 +193,7 @@ impl Rest {
         }
         let message = receive(response, self.endpoint.answer_max).await?;
         let answer = self.confirm(&message, &digest, recipient, context)?;
-        Ok(Accepted { digest: answer.digest, seal: answer.seal })
+        Ok(Accepted { said: said(&answer), seal: Some(answer.seal), without_place: Vec::new() })
     }
 
     async fn send(
@@ -253,16 +281,23 @@ fn agent(tls: &Arc<ClientConfig>) -> Agent {
         .build(connector)
 }
 
+const fn said(answer: &VerifiedAnswer) -> Said {
+    Said { digest: answer.digest, of: SaidOf::Bytes, by: Assurance::Seal }
+}
+
 /// The body we send. The exchange is in it, so that an answer bound to this body is bound to this exchange.
-fn question(request: &Request<'_>) -> Vec<u8> {
+fn question(request: &Request<'_>, from: Option<&str>) -> Vec<u8> {
     let fields: Vec<_> = request.fields.iter().map(|field| field.as_str()).collect();
-    let question = json!({
+    let mut question = json!({
         "consumer": request.consumer.as_str(),
         "exchange": request.exchange.as_str(),
         "fields": fields,
         "purpose": request.purpose.as_str(),
         "subject": { "codice_fiscale": request.subject.expose() },
     });
+    if let (Some(from), Some(members)) = (from, question.as_object_mut()) {
+        members.insert("from".to_owned(), Value::from(from));
+    }
     json::canonical(&question).into_bytes()
 }
 
@@ -295,8 +330,11 @@ async fn receive(response: hyper::Response<Incoming>, answer_max: usize) -> Resu
     Ok(Message { headers: head.headers.iter().filter_map(text).collect(), body })
 }
 
-/// The fields of a checked answer.
-fn read(message: &Message, request: &Request<'_>) -> Result<Map<String, Value>, FetchError> {
+/// The fields of a checked answer, and where the next one begins if there is more.
+fn read(
+    message: &Message,
+    request: &Request<'_>,
+) -> Result<(Map<String, Value>, Option<String>), FetchError> {
     let media_type = message.values(CONTENT_TYPE.as_str()).next().and_then(|value| value.split(';').next());
     if !media_type.is_some_and(|value| value.trim().eq_ignore_ascii_case(MEDIA_TYPE)) {
         return Err(FetchError::ContentType);
@@ -305,6 +343,11 @@ fn read(message: &Message, request: &Request<'_>) -> Result<Map<String, Value>, 
         return Err(FetchError::NotRecord);
     };
     let record = answer.remove("record");
+    let next = match answer.remove("next") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(next)) if (1..=NEXT_MAX).contains(&next.len()) => Some(next),
+        Some(_) => return Err(FetchError::NotRecord),
+    };
     let (Some(Value::Object(fields)), true) = (record, answer.is_empty()) else {
         return Err(FetchError::NotRecord);
     };
@@ -314,7 +357,7 @@ fn read(message: &Message, request: &Request<'_>) -> Result<Map<String, Value>, 
         roots.any(|root| root == Some(name))
     };
     match fields.keys().filter(|name| !asked(name)).count() {
-        0 => Ok(fields),
+        0 => Ok((fields, next)),
         // More than was asked is refused, not dropped: the provider must learn that it sends too much.
         many => Err(FetchError::FieldsNotAsked(many)),
     }

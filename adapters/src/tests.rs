@@ -10,6 +10,8 @@ use varco_core::wire::LevelOfAssurance;
 
 use self::fake::{Answer, FakeAgency, NOW, Pki, Play, Signed, TestSeal, TestVerifier};
 use super::rest::{Endpoint, Ours, Rest};
+use varco_core::hash::Sha256;
+
 use super::*;
 
 mod fake;
@@ -168,8 +170,8 @@ fn http(head: &str, body: &str) -> Play {
 async fn a_good_answer_gives_the_fields_and_the_digest_of_what_was_signed() {
     let world = World::answering(Answer::of(RECORD)).await;
     let record = world.fetch().await.unwrap();
-    assert_eq!(record.digest, Sha256::of(RECORD.as_bytes()));
-    assert_eq!(record.seal.organization.as_ref().unwrap().as_str(), "PA:IT-xx_capannori");
+    assert_eq!(record.said.digest, Sha256::of(RECORD.as_bytes()));
+    assert_eq!(record.seal.as_ref().unwrap().organization.as_ref().unwrap().as_str(), "PA:IT-xx_capannori");
     assert_eq!(format!("{record:?}"), r#"["cognome", "sesso"]"#);
     assert_eq!(record.into_fields()["cognome"], "CANARINO");
 
@@ -193,7 +195,7 @@ async fn only_a_signed_acknowledgement_of_the_recipient_says_that_it_has_a_deliv
     for status in [200, 201] {
         let world = World::answering(Answer { status, ..Answer::of(taken) }).await;
         let accepted = world.deliver().await.unwrap();
-        assert_eq!(accepted.digest, Sha256::of(taken.as_bytes()));
+        assert_eq!(accepted.said.digest, Sha256::of(taken.as_bytes()));
         let heard = world.agency.heard.lock().unwrap();
         let (message, body) = &heard[0];
         assert_eq!(message.evidence.operator.as_str(), "op-9");

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod adapter;
 pub mod agent;
 pub mod call;
 pub mod demo;
@@ -35,6 +36,8 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Try an agency's system and its mapping.
+    Adapter(Box<adapter::Args>),
     /// Carry an agency's plain local calls to the gateway and back, signed.
     Agent(agent::Args),
     /// Make a signed call to a gateway.
@@ -77,6 +80,7 @@ pub(crate) async fn input_closed() {
 impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command {
+            Command::Adapter(args) => adapter::run(*args),
             Command::Agent(args) => agent::run(args),
             Command::Call(args) => call::run(&args),
             Command::Demo(args) => demo::run(args),

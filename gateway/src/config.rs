@@ -16,11 +16,14 @@ use varco_core::wire::Algorithm;
 use crate::{limits, server, telemetry, tls};
 
 pub mod agent;
+mod providers;
 mod reader;
 mod sections;
 #[cfg(test)]
 mod tests;
 mod value;
+
+pub use providers::{Drop, Engine, Provider, ProviderKind, Rest, ServerAt, Sql, SqlDatabase};
 
 /// A whole, checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,34 +165,6 @@ pub struct Outbound {
     pub revocations: Vec<PathBuf>,
 }
 
-/// An agency's system.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Provider {
-    pub kind: ProviderKind,
-    /// `https://` base under which its resources lie, without a slash at the end.
-    pub url: String,
-    /// What our tokens to it carry in `aud`.
-    pub audience: String,
-    /// From the first attempt to the last byte of the answer, waiting for a turn included.
-    pub timeout: Duration,
-    /// Requests on their way at once.
-    pub concurrent: usize,
-    /// Requests that may wait for their turn.
-    pub queued: usize,
-    /// Largest answer in bytes.
-    pub answer_bytes: usize,
-    /// So many failures in a row, and it is left alone for `pause`, then for twice as long, up to `longest_pause`.
-    pub failures: u32,
-    pub pause: Duration,
-    pub longest_pause: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProviderKind {
-    /// Our JSON protocol over HTTPS.
-    Rest,
-}
-
 /// Something wrong in the file, and on which line.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[error("line {line}: {what}")]
@@ -210,19 +185,6 @@ impl Outbound {
     /// Where the trust in agencies' servers is read from.
     pub fn trust(&self) -> tls::TrustFiles {
         tls::TrustFiles { authorities: self.authorities.clone(), revocations: self.revocations.clone() }
-    }
-}
-
-impl Provider {
-    /// The limits as the adapters take them.
-    pub fn limits(&self) -> varco_adapters::Limits {
-        let breaker = varco_adapters::breaker::Rules {
-            failures: self.failures,
-            pause: self.pause,
-            longest_pause: self.longest_pause,
-        };
-        let (concurrent, queued) = (self.concurrent, self.queued);
-        varco_adapters::Limits { timeout: self.timeout, concurrent, queued, breaker }
     }
 }
 

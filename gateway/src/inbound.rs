@@ -179,8 +179,8 @@ async fn fetch(app: &App, exchange: AuthorizedExchange) -> Outcome {
             return exchange.fail(error.code(), error.code().title());
         }
     };
-    let digest = fetched.digest;
-    match AgencyRecord::check(fetched.into_fields().into(), digest, exchange.record_type()) {
+    let said = fetched.said;
+    match AgencyRecord::check(fetched.into_fields().into(), said, exchange.record_type()) {
         Ok(record) => exchange.reduce(record, &app.keys),
         Err(faults) => {
             let faults = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");

@@ -19,6 +19,7 @@ pub mod retention;
 pub mod rules;
 pub mod server;
 pub mod start;
+pub mod systems;
 pub mod tasks;
 pub mod telemetry;
 pub mod tls;

@@ -9,9 +9,6 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use varco_adapters::rest::{Endpoint, Ours, Rest};
-use varco_adapters::{Source, Sources};
-use varco_core::registry::Registry;
 use varco_core::time::Timestamp;
 use varco_core::wire::{KeyReference, Seal, SealFault, Verifier};
 use varco_jose::{SealSigner, SealTrust};
@@ -36,30 +33,6 @@ pub struct Means {
     pub signer: Arc<SealSigner>,
     pub seals: Arc<ArcSwap<SealTrust>>,
     pub client: Arc<ClientConfig>,
-}
-
-/// Every provider of the configuration, over one client certificate.
-pub fn sources(config: &Config, registry: &Registry, means: &Means) -> Result<Sources, StartError> {
-    let ours = Ours {
-        issuer: registry.gateway.clone(),
-        audiences: vec![registry.gateway.clone(), registry.audience.clone()],
-        signer: means.signer.clone(),
-        verifier: Arc::new(CurrentSeals(means.seals.clone())),
-    };
-    let mut sources = Vec::with_capacity(config.providers.len());
-    for (agency, provider) in &config.providers {
-        if registry.agency(agency).is_none() {
-            return Err(StartError::Provider(agency.to_string(), "is not in the registry".to_owned()));
-        }
-        let endpoint = Endpoint::new(&provider.url, &provider.audience)
-            .map_err(|fault| StartError::Provider(agency.to_string(), fault.to_string()))?
-            .with_answer_max(provider.answer_bytes);
-        let rest = match provider.kind {
-            config::ProviderKind::Rest => Source::Rest(Rest::new(ours.clone(), endpoint, &means.client)),
-        };
-        sources.push((agency.clone(), rest, provider.limits()));
-    }
-    Ok(Sources::new(sources))
 }
 
 /// What the files of trust said when they were last read, to which the next reading is compared: a list that vanished or

@@ -44,7 +44,7 @@ use crate::telemetry::metrics::LogHealth;
 use crate::tls::{self, Channel};
 use crate::witness::Witness;
 use crate::witnesses::{self, Witnesses};
-use crate::{http, retention, telemetry};
+use crate::{http, retention, systems, telemetry};
 
 /// Why a gateway did not start. Each says which part and why.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +113,14 @@ pub async fn start(config: Config, clock: Clock, entropy: Entropy) -> Result<Run
     let Rules { in_force, schedule } = Rules::read(store.read(), &ceremony).await?;
     let client = trusts.client(&config.outbound, &clock)?;
     let means = Means { signer: parts.seal.clone(), seals: parts.seals.clone(), client };
-    let sources = outbound::sources(&config, &in_force.registry, &means)?;
+    let policy = schedule.at(clock());
+    let opening = systems::Opening {
+        registry: &in_force.registry,
+        records: policy.record_types(),
+        means: &means,
+        entropy: &entropy,
+    };
+    let sources = systems::sources(&config, &opening)?;
     let witnesses = match &config.witnesses {
         Some(settings) => Some(Witnesses::open(settings, &in_force.registry, clock())?),
         None => None,
@@ -150,6 +157,7 @@ async fn listen(
     let tasks = Tasks::new();
     tasks.spawn("channel-watch", tls::watch(channel.clone(), config.reload_every, tasks.stop()));
     tasks.spawn("trust-watch", outbound::watch(app.clone(), config.clone(), trusts, tasks.stop()));
+    tasks.spawn("drop-folders", systems::tend(app.clone(), tasks.stop()));
     tasks.spawn("witnesses", witnesses::watch(app.clone(), tasks.stop()));
     tasks.spawn("rules", rules::follow(app.clone(), ceremony, tasks.stop()));
     tasks.spawn("retention", retention::watch(app.clone(), config.retention.clone(), tasks.stop()));

@@ -1,5 +1,6 @@
 //! What an exchange promises, tried from outside: each test is one sentence.
 
+mod drops;
 mod frozen;
 mod keys;
 mod log;

@@ -162,6 +162,10 @@ impl World {
         self.running.as_ref().unwrap()
     }
 
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
     pub fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.clock.load(Ordering::SeqCst))
     }

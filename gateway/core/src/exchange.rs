@@ -53,7 +53,7 @@ pub use answer::{Answer, SignError, Stamp};
 pub use ask::{Pull, SearchAsk, SubjectName};
 pub use authorize::{Authorized, AuthorizedExchange, Known, authorize};
 pub use outcome::{Guarded, LoggedOutcome, Outcome, Pending, ReleaseError, Sealed};
-pub use record::AgencyRecord;
+pub use record::{AgencyRecord, Assurance, Said, SaidOf};
 pub use registered::{
     AckAsk, CaseAsk, CaseEventAsk, ConsentAsk, ConsentEventAsk, LiftAsk, Registered, RestrictionAsk,
     StreamChange, StreamKind, WithdrawalAsk, WithdrawnItem,

@@ -166,6 +166,12 @@ impl CodiceFiscale {
             && day == birth.day()
     }
 
+    /// Whether a person of these names may have the code.
+    pub fn fits_names(&self, surname: &str, name: &str) -> bool {
+        let codes = surname_code(surname).zip(name_code(name));
+        codes.is_some_and(|(surname, name)| self.0.starts_with(&(surname + &name)))
+    }
+
     fn day_number(&self) -> u8 {
         number(self.byte(9), self.byte(10)).unwrap_or_default()
     }

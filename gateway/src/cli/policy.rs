@@ -20,7 +20,7 @@ mod form;
 mod notice;
 mod register;
 mod simulate;
-mod table;
+pub(super) mod table;
 mod test;
 mod why;
 

@@ -1,22 +1,20 @@
 //! The sections of the file, each read into its struct. What is left out gets the default written here.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeTable;
-use varco_adapters::rest::ANSWER_MAX;
-use varco_core::id::AgencyId;
 use varco_core::wire::Algorithm;
 use varco_store::keyring::Keyring;
 use zeroize::Zeroizing;
 
+use super::providers::providers;
 use super::reader::{Reader, Section};
-use super::value::{HttpsUrl, Size, word};
+use super::value::{Size, word};
 use super::{
-    Config, ConfigFault, Database, Deployment, Listen, Listener, Outbound, Provider, ProviderKind, Retention,
-    Seal, Storage, Witness, Witnesses,
+    Config, ConfigFault, Database, Deployment, Listen, Listener, Outbound, Retention, Seal, Storage, Witness,
+    Witnesses,
 };
 use crate::limits::{Rate, Rates};
 use crate::server::Limits;
@@ -331,52 +329,6 @@ fn rate(mut s: Section<'_, '_>, default: Rate) -> Rate {
     let rate = Rate { requests: s.or("requests", default.requests), period: s.or("period", default.period) };
     s.finish();
     rate
-}
-
-fn providers(s: &Section<'_, '_>) -> BTreeMap<AgencyId, Provider> {
-    let mut providers = BTreeMap::new();
-    for (name, _, mut section) in s.each() {
-        let id: Option<AgencyId> = name
-            .parse()
-            .map_err(|fault: varco_core::id::IdFault| section.fault_here(&fault.to_string()))
-            .ok();
-        let provider = provider(&mut section);
-        section.finish();
-        if let (Some(id), Some(provider)) = (id, provider) {
-            providers.insert(id, provider);
-        }
-    }
-    providers
-}
-
-fn provider(s: &mut Section<'_, '_>) -> Option<Provider> {
-    let kind = s.read_with("kind", |value, _| word(value, &[("rest", ProviderKind::Rest)]));
-    if kind.is_none() && !s.has("kind") {
-        s.fault_at("kind", "is missing");
-    }
-    let url: Option<HttpsUrl> = s.required("url");
-    let audience = s.required("audience");
-    let default = varco_adapters::Limits::default();
-    let answer: Size = s.or("answer_size", Size(ANSWER_MAX));
-    if answer.0 > ANSWER_MAX {
-        s.fault_at("answer_size", "expected at most `1MiB`");
-    }
-    let provider = Provider {
-        kind: ProviderKind::Rest,
-        url: String::new(),
-        audience: String::new(),
-        timeout: s.or("timeout", default.timeout),
-        concurrent: s.or("concurrent", default.concurrent),
-        queued: s.or("queued", default.queued),
-        answer_bytes: answer.0,
-        failures: s.or("failures", default.breaker.failures),
-        pause: s.or("pause", default.breaker.pause),
-        longest_pause: s.or("longest_pause", default.breaker.longest_pause),
-    };
-    if provider.longest_pause < provider.pause {
-        s.fault_at("longest_pause", "expected at least as long as `pause`");
-    }
-    Some(Provider { kind: kind?, url: url?.0, audience: audience?, ..provider })
 }
 
 /// A password as it stands in the query of an address (RFC 3986 section 2.1).

@@ -44,7 +44,9 @@ fn the_commented_configuration_shows_the_defaults() {
     assert_eq!(commented.tls.versions, minimal.tls.versions);
     let provider = |config: &Config| {
         let provider = config.providers.values().next().unwrap().clone();
-        Provider { url: String::new(), audience: String::new(), ..provider }
+        let ProviderKind::Rest(rest) = &provider.kind else { panic!("{provider:?}") };
+        let rest = Rest { url: String::new(), audience: String::new(), ..rest.clone() };
+        Provider { kind: ProviderKind::Rest(rest), ..provider }
     };
     assert_eq!(provider(&commented), provider(&minimal));
     assert_eq!(commented.log, telemetry::Settings::default());
@@ -54,7 +56,7 @@ fn the_commented_configuration_shows_the_defaults() {
 #[test]
 fn the_commented_configuration_names_every_key() {
     let text = std::fs::read_to_string(shipped("varco.toml")).unwrap();
-    let sections = include_str!("sections.rs");
+    let sections = concat!(include_str!("sections.rs"), include_str!("providers.rs"));
     let calls =
         ["s.required(\"", "s.or(\"", "s.optional(\"", "secret(\"", "s.read_with(\"", "not_empty(&mut s, \""];
     let mut keys: Vec<&str> = Vec::new();

@@ -259,7 +259,9 @@ impl AuthorizedExchange {
         };
         let reduced = reduce::reduce(&plan, record.values, &context);
         account.decision.insert("findings".into(), json!(reduced.findings));
-        account.decision.insert("source".into(), json!(record.source));
+        account.decision.insert("source".into(), json!(record.said.digest));
+        account.decision.insert("source_by".into(), json!(record.said.by));
+        account.decision.insert("source_of".into(), json!(record.said.of));
         let fields: Vec<Value> = reduced.outcomes.iter().map(outcome_value).collect();
         let views: Map<String, Value> = reduced.outcomes.iter().filter_map(shown).collect();
         if views.is_empty() {

@@ -174,8 +174,12 @@ fn disclosure(number: u8) -> Outcome {
         "isee_protocollo_dsu": "INPS-ISEE-2026-CANARINO",
         "isee_scadenza": "2026-12-31",
     });
-    let record = AgencyRecord::check(answered, Sha256::of(b"answer"), exchange.record_type()).unwrap();
+    let record = AgencyRecord::check(answered, said(b"answer"), exchange.record_type()).unwrap();
     exchange.reduce(record, &keys())
+}
+
+fn said(bytes: &[u8]) -> Said {
+    Said { digest: Sha256::of(bytes), of: SaidOf::Bytes, by: Assurance::Seal }
 }
 
 /// A log in memory with a key of its own.

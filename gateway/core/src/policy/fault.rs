@@ -47,6 +47,8 @@ pub enum Problem {
     Circle(String),
     #[error("a control field must be of kind `si_no`")]
     ControlKind,
+    #[error("`{0}` is read, but not the field `{1}` that decides whether it may be shown")]
+    ControlUnread(String, String),
     #[error("no purpose can reach this column, so its cells are dead")]
     DeadColumn,
     #[error("no purpose gives this record type, so its cells are dead")]
