@@ -8,6 +8,9 @@ use varco_core::json::JsonFault;
 use varco_core::wire::{SignFault, WireError};
 
 use crate::mapping::RowFault;
+use crate::soap::SoapFault;
+use crate::soap::signature::SignatureFault;
+use crate::xml::XmlFault;
 
 /// Faults named in one error; a record with more is wrong as a whole.
 const MOST_NAMED: usize = 20;
@@ -29,8 +32,16 @@ pub enum FetchError {
     CutShort(#[source] hyper::Error),
     #[error("the database refused the query (SQLSTATE {code})")]
     Database { code: String },
+    #[error("the answer is not the envelope of one: {0}")]
+    Envelope(&'static str),
+    #[error("the system answered with a fault: {fault}")]
+    Fault { fault: SoapFault, status: u16 },
     #[error("the answer has {0} fields that were not asked for")]
     FieldsNotAsked(usize),
+    #[error("what the system had offered is no longer there")]
+    Gone,
+    #[error("the system answered with status {status}: `{issue}`")]
+    Issue { status: u16, issue: &'static str },
     #[error("the answer is not JSON as we read it")]
     Json(#[source] JsonFault),
     #[error("the file or the record changed while it was read")]
@@ -49,6 +60,8 @@ pub enum FetchError {
     NotRecord,
     #[error("the system does not accept the gateway's TLS certificate")]
     OurCertificate(#[source] rustls::Error),
+    #[error("the next page of the answer cannot be followed: {0}")]
+    Paging(&'static str),
     #[error("the system answered with status {status}")]
     Refused { status: u16 },
     #[error("the answer is sealed by somebody else than the provider")]
@@ -63,6 +76,10 @@ pub enum FetchError {
     Timeout,
     #[error("the system could not be reached")]
     Unreachable(#[source] Box<dyn Error + Send + Sync>),
+    #[error("the answer is not XML as we read it")]
+    Xml(#[source] XmlFault),
+    #[error("the answer is not signed as it must be")]
+    XmlSignature(#[source] SignatureFault),
 }
 
 /// Rows, fields and reasons; no values.
@@ -78,17 +95,25 @@ impl FetchError {
             Self::Certificate(_) => Code::AdapterCertificate,
             Self::CircuitOpen { .. } => Code::AdapterCircuitOpen,
             Self::ContentType
+            | Self::Envelope(_)
             | Self::FieldsNotAsked(_)
             | Self::Json(_)
             | Self::Moved
             | Self::NoMapping
             | Self::NotFitting(_)
             | Self::NotHttp
-            | Self::NotRecord => Code::AdapterMismatch,
+            | Self::NotRecord
+            | Self::Paging(_)
+            | Self::Xml(_) => Code::AdapterMismatch,
             Self::CutShort(_) => Code::AdapterTruncated,
             Self::NoDeliveries | Self::NoSource | Self::Unreachable(_) => Code::AdapterUnreachable,
-            Self::Database { .. } | Self::OurCertificate(_) | Self::Refused { .. } => Code::AdapterRefused,
-            Self::SealOfAnother | Self::Signature(_) => Code::AdapterSignature,
+            Self::Database { .. }
+            | Self::Fault { .. }
+            | Self::Issue { .. }
+            | Self::OurCertificate(_)
+            | Self::Refused { .. } => Code::AdapterRefused,
+            Self::Gone => Code::AdapterGone,
+            Self::SealOfAnother | Self::Signature(_) | Self::XmlSignature(_) => Code::AdapterSignature,
             Self::Sign(_) => Code::Internal,
             Self::SubjectUnknown => Code::ExchangeSubjectUnknown,
             Self::Timeout => Code::AdapterTimeout,
@@ -106,7 +131,11 @@ impl FetchError {
             | Self::ContentType
             | Self::CutShort(_)
             | Self::Database { .. }
+            | Self::Envelope(_)
+            | Self::Fault { .. }
             | Self::FieldsNotAsked(_)
+            | Self::Gone
+            | Self::Issue { .. }
             | Self::Json(_)
             | Self::Moved
             | Self::NoDeliveries
@@ -116,20 +145,32 @@ impl FetchError {
             | Self::NotHttp
             | Self::NotRecord
             | Self::OurCertificate(_)
+            | Self::Paging(_)
             | Self::Refused { .. }
             | Self::SealOfAnother
             | Self::Sign(_)
             | Self::Signature(_)
             | Self::SubjectUnknown
             | Self::Timeout
-            | Self::Unreachable(_) => None,
+            | Self::Unreachable(_)
+            | Self::Xml(_)
+            | Self::XmlSignature(_) => None,
         }
     }
 
     /// Whether sending the same again can never help: the system has read it and does not want it.
     pub const fn is_final(&self) -> bool {
-        // 408, 425 and 429 ask for another time (RFC 9110, 8470, 6585).
-        matches!(self, Self::NoDeliveries | Self::NoMapping | Self::NotFitting(_) | Self::Refused { status: 400..=407 | 409..=424 | 426..=428 | 430..=499 })
+        if let Self::Issue { status, .. } | Self::Refused { status } = self {
+            // 408, 425 and 429 ask for another time (RFC 9110, 8470, 6585).
+            return matches!(status, 400..=407 | 409..=424 | 426..=428 | 430..=499);
+        }
+        matches!(
+            self,
+            Self::Fault { fault: SoapFault::Sender, .. }
+                | Self::NoDeliveries
+                | Self::NoMapping
+                | Self::NotFitting(_)
+        )
     }
 
     /// Whether the system is down or overwhelmed, so that leaving it alone helps. A wrong answer is not an outage: the next
@@ -142,13 +183,17 @@ impl FetchError {
             | Self::OurCertificate(_)
             | Self::Timeout
             | Self::Unreachable(_) => true,
-            Self::Refused { status } => *status >= 500 || *status == 429,
+            Self::Issue { status, .. } | Self::Refused { status } => *status >= 500 || *status == 429,
             Self::AnswerTooLarge { .. }
             | Self::Busy
             | Self::CircuitOpen { .. }
             | Self::ContentType
             | Self::Database { .. }
+            | Self::Envelope(_)
+            // An answer of a living system; many services say `Server` for what concerns one person.
+            | Self::Fault { .. }
             | Self::FieldsNotAsked(_)
+            | Self::Gone
             | Self::Json(_)
             | Self::Moved
             | Self::NoDeliveries
@@ -156,10 +201,13 @@ impl FetchError {
             | Self::NoSource
             | Self::NotFitting(_)
             | Self::NotRecord
+            | Self::Paging(_)
             | Self::SealOfAnother
             | Self::Sign(_)
             | Self::Signature(_)
-            | Self::SubjectUnknown => false,
+            | Self::SubjectUnknown
+            | Self::Xml(_)
+            | Self::XmlSignature(_) => false,
         }
     }
 }

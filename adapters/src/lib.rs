@@ -22,10 +22,13 @@ use varco_core::wire::{Evidence, Jtis};
 pub mod breaker;
 pub mod encoding;
 mod error;
+pub mod fhir;
 pub mod file;
+pub mod http;
 pub mod mapping;
 pub mod rest;
 mod rows;
+pub mod soap;
 pub mod sql;
 mod tending;
 #[cfg(test)]
@@ -45,10 +48,11 @@ pub struct Sources {
 }
 
 /// The kinds of system we can read from.
-#[expect(clippy::large_enum_variant, reason = "there is one for each agency, and it is never moved")]
 pub enum Source {
+    Fhir(fhir::Fhir),
     File(file::File),
     Rest(rest::Rest),
+    Soap(soap::Soap),
     Sql(sql::Sql),
 }
 
@@ -238,7 +242,9 @@ impl Sources {
     pub fn renew(&self, tls: &Arc<ClientConfig>) {
         for provider in self.providers.values() {
             match &provider.source {
+                Source::Fhir(fhir) => fhir.renew(tls),
                 Source::Rest(rest) => rest.renew(tls),
+                Source::Soap(soap) => soap.renew(tls),
                 // Their trust is their own: a database's authorities, an SFTP server's key.
                 Source::File(_) | Source::Sql(_) => {}
             }
@@ -328,8 +334,10 @@ impl Source {
         context: &Context<'_>,
     ) -> Result<AgencyRecord, FetchError> {
         match self {
+            Self::Fhir(fhir) => fhir.fetch(request, context).await,
             Self::File(file) => file.fetch(request).await,
             Self::Rest(rest) => rest.fetch(provider, request, context).await,
+            Self::Soap(soap) => soap.fetch(provider, request, context).await,
             Self::Sql(sql) => sql.fetch(request).await,
         }
     }
@@ -340,8 +348,10 @@ impl Source {
         context: &Context<'_>,
     ) -> Result<Accepted, FetchError> {
         match self {
+            Self::Fhir(fhir) => fhir.deliver(delivery, context).await,
             Self::File(file) => file.deliver(delivery).await,
             Self::Rest(rest) => rest.deliver(recipient, delivery, context).await,
+            Self::Soap(soap) => soap.deliver(recipient, delivery, context).await,
             // A view is read-only, and so are we there.
             Self::Sql(_) => Err(FetchError::NoDeliveries),
         }

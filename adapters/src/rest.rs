@@ -3,19 +3,11 @@
 //! One POST for each fetch over mutual TLS, HTTP/1.1 with kept connections, signed both ways. The answer's signature,
 //! digest and binding to the request are checked over the bytes received, before anything reads them.
 
-use std::error::Error;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, HeaderValue};
-use hyper::{Method, StatusCode, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::header::{CONTENT_TYPE, ETAG};
+use hyper::{Method, StatusCode};
 use rustls::ClientConfig;
 use serde_json::{Map, Value, json};
 use varco_core::exchange::{Assurance, Said, SaidOf};
@@ -28,20 +20,13 @@ use varco_core::wire::{
 };
 
 use self::pages::{NEXT_MAX, PAGES_MAX, Page, Pages};
+use crate::http::{Address, AddressFault, Https, Question, receive};
 use crate::{Accepted, AgencyRecord, Context, Delivery, FetchError, Request};
 
 mod pages;
 
 /// A household of 30 with 2 KB each is 60 KB; sixteen of them are no honest answer about one person.
 pub const ANSWER_MAX: usize = 1024 * 1024;
-/// Two tokens of at most 12 KB, and a few lines. hyper reads in growing steps, so that up to twice as much may slip through.
-const HEAD_MAX: usize = 32 * 1024;
-const HEADERS_MAX: usize = 64;
-/// A machine on the same network answers at once; a lost SYN is sent again after one second.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Shorter than the 60 s that the protocol asks systems to keep idle connections, so that we never write into one that
-/// is being closed.
-const IDLE: Duration = Duration::from_secs(30);
 const MEDIA_TYPE: &str = "application/json";
 
 /// Who we are towards agencies' systems.
@@ -59,22 +44,17 @@ pub struct Ours {
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     /// `https`, host, and a path to which `/records/<record type>` is added.
-    base: String,
+    base: Address,
     /// What our tokens carry in `aud`: the system's identifier.
     audience: String,
     /// Largest answer read, in bytes.
     answer_max: usize,
 }
 
-/// The address of an agency's system is not of the form we use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected an address such as `https://host:8443/path`, without query or fragment")]
-pub struct EndpointFault;
-
 pub struct Rest {
     ours: Ours,
     endpoint: Endpoint,
-    client: RwLock<Agent>,
+    https: Https,
 }
 
 /// One signed request on its way.
@@ -88,15 +68,9 @@ struct Outgoing<'a> {
     jtis: &'a Jtis,
 }
 
-type Agent = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
-
 impl Endpoint {
-    pub fn new(base: &str, audience: &str) -> Result<Self, EndpointFault> {
-        let uri: Uri = base.parse().map_err(|_| EndpointFault)?;
-        if uri.scheme_str() != Some("https") || uri.host().is_none() || base.contains(['?', '#']) {
-            return Err(EndpointFault);
-        }
-        let base = base.trim_end_matches('/').to_owned();
+    pub fn new(base: &str, audience: &str) -> Result<Self, AddressFault> {
+        let base = Address::parse(base)?;
         Ok(Self { base, audience: audience.to_owned(), answer_max: ANSWER_MAX })
     }
 
@@ -110,12 +84,12 @@ impl Endpoint {
 
 impl Rest {
     pub fn new(ours: Ours, endpoint: Endpoint, tls: &Arc<ClientConfig>) -> Self {
-        Self { ours, endpoint, client: RwLock::new(agent(tls)) }
+        Self { ours, endpoint, https: Https::new(tls) }
     }
 
     /// Uses a new TLS configuration from now on. Idle connections of the old one end, busy ones end with their request.
     pub fn renew(&self, tls: &Arc<ClientConfig>) {
-        *self.client.write().unwrap_or_else(PoisonError::into_inner) = agent(tls);
+        self.https.renew(tls);
     }
 
     pub(crate) async fn fetch(
@@ -160,7 +134,7 @@ impl Rest {
         if status != StatusCode::OK && status != StatusCode::NOT_FOUND {
             return Err(FetchError::Refused { status: status.as_u16() });
         }
-        let message = receive(response, self.endpoint.answer_max).await?;
+        let message = receive(response, self.endpoint.answer_max).await?.into_message();
         let answer = self.confirm(&message, &digest, provider, context)?;
         if status != StatusCode::OK {
             return Err(FetchError::SubjectUnknown);
@@ -191,7 +165,7 @@ impl Rest {
         if ![StatusCode::OK, StatusCode::CREATED, StatusCode::NO_CONTENT].contains(&status) {
             return Err(FetchError::Refused { status: status.as_u16() });
         }
-        let message = receive(response, self.endpoint.answer_max).await?;
+        let message = receive(response, self.endpoint.answer_max).await?.into_message();
         let answer = self.confirm(&message, &digest, recipient, context)?;
         Ok(Accepted { said: said(&answer), seal: Some(answer.seal), without_place: Vec::new() })
     }
@@ -210,20 +184,8 @@ impl Rest {
         let (body, now) = (outgoing.body, (context.clock)());
         let mut headers = wire::sign_request(&body, &claims, &*self.ours.signer, now, outgoing.jtis)?;
         headers.extend(outgoing.key.map(|key| ("idempotency-key".to_owned(), key.to_string())));
-        let address = format!("{}{}", self.endpoint.base, outgoing.path);
-        let mut http = hyper::Request::new(Full::new(Bytes::from(body)));
-        *http.method_mut() = Method::POST;
-        *http.uri_mut() = address.parse().map_err(|error| FetchError::Unreachable(Box::new(error)))?;
-        for (name, value) in headers {
-            let name = HeaderName::from_bytes(name.as_bytes());
-            let value = HeaderValue::from_str(&value);
-            // Our own headers are names and base64: they are always good.
-            if let (Ok(name), Ok(value)) = (name, value) {
-                http.headers_mut().append(name, value);
-            }
-        }
-        let agent = self.client.read().unwrap_or_else(PoisonError::into_inner).clone();
-        agent.request(http).await.map_err(unanswered)
+        let address = format!("{}{}", self.endpoint.base.as_str(), outgoing.path);
+        self.https.send(Question { method: Method::POST, address: &address, headers, body }).await
     }
 
     /// The answer's signature, bound to our request and sealed by this agency and no other.
@@ -262,25 +224,6 @@ fn names(agency: &Agency, text: &str) -> bool {
     agency.id.as_str() == text || agency.identifiers.iter().any(|identifier| identifier.as_str() == text)
 }
 
-fn agent(tls: &Arc<ClientConfig>) -> Agent {
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(ClientConfig::clone(tls))
-        .https_only()
-        .enable_http1()
-        .wrap_connector(tcp);
-    Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE)
-        .http1_max_buf_size(HEAD_MAX)
-        .http1_max_headers(HEADERS_MAX)
-        .build(connector)
-}
-
 const fn said(answer: &VerifiedAnswer) -> Said {
     Said { digest: answer.digest, of: SaidOf::Bytes, by: Assurance::Seal }
 }
@@ -299,35 +242,6 @@ fn question(request: &Request<'_>, from: Option<&str>) -> Vec<u8> {
         members.insert("from".to_owned(), Value::from(from));
     }
     json::canonical(&question).into_bytes()
-}
-
-/// Reads the whole answer, as long as it is not too large.
-async fn receive(response: hyper::Response<Incoming>, answer_max: usize) -> Result<Message, FetchError> {
-    let too_large = || FetchError::AnswerTooLarge { limit: answer_max };
-    let (head, mut incoming) = response.into_parts();
-    let announced = hyper::body::Body::size_hint(&incoming).lower();
-    let announced =
-        usize::try_from(announced).ok().filter(|size| *size <= answer_max).ok_or_else(too_large)?;
-    let mut body = Vec::with_capacity(announced);
-    while let Some(frame) = incoming.frame().await {
-        let frame = frame.map_err(cut_short)?;
-        if let Some(bytes) = frame.data_ref() {
-            // A length that was not announced is counted as it comes.
-            if bytes.len() > answer_max.saturating_sub(body.len()) {
-                return Err(too_large());
-            }
-            body.extend_from_slice(bytes);
-        }
-    }
-    let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if !head.headers.get(CONTENT_ENCODING).is_none_or(plain) {
-        return Err(FetchError::ContentType);
-    }
-    // A header that is no text cannot be one that a signature is over.
-    let text = |(name, value): (&HeaderName, &HeaderValue)| {
-        value.to_str().ok().map(|value| (name.as_str().to_owned(), value.to_owned()))
-    };
-    Ok(Message { headers: head.headers.iter().filter_map(text).collect(), body })
 }
 
 /// The fields of a checked answer, and where the next one begins if there is more.
@@ -361,37 +275,4 @@ fn read(
         // More than was asked is refused, not dropped: the provider must learn that it sends too much.
         many => Err(FetchError::FieldsNotAsked(many)),
     }
-}
-
-fn unanswered(error: hyper_util::client::legacy::Error) -> FetchError {
-    match caused_by::<rustls::Error>(&error) {
-        Some(tls @ rustls::Error::AlertReceived(_)) => return FetchError::OurCertificate(tls.clone()),
-        Some(tls @ rustls::Error::InvalidCertificate(_)) => return FetchError::Certificate(tls.clone()),
-        Some(_) | None => {}
-    }
-    match caused_by::<hyper::Error>(&error) {
-        Some(http) if http.is_parse_too_large() => FetchError::AnswerTooLarge { limit: HEAD_MAX },
-        Some(http) if http.is_parse() => FetchError::NotHttp,
-        Some(_) | None => FetchError::Unreachable(Box::new(error)),
-    }
-}
-
-fn cut_short(error: hyper::Error) -> FetchError {
-    FetchError::CutShort(error)
-}
-
-/// The first of an error's causes that is of this type. An `io::Error` hides the one it carries from `source`.
-fn caused_by<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        next = match inner {
-            Some(inner) => Some(inner as &(dyn Error + 'static)),
-            None => error.source(),
-        };
-    }
-    None
 }

@@ -14,14 +14,15 @@ use varco_core::hash::Sha256;
 
 use super::*;
 
-mod fake;
+pub(crate) mod fake;
+pub(crate) mod script;
 
 const RECORD: &str = r#"{"record":{"cognome":"CANARINO","sesso":"F"}}"#;
 /// A synthetic person.
-const PERSON: &str = "XXQNNA85C52B648J";
+pub(crate) const PERSON: &str = "XXQNNA85C52B648J";
 /// The revocation lists of the tests know certificates by number: the gateway's, and the system's.
 const GATEWAY: u64 = 1;
-const SYSTEM: u64 = 2;
+pub(crate) const SYSTEM: u64 = 2;
 
 /// A gateway's sources with one system behind them.
 struct World {
@@ -133,7 +134,7 @@ fn sources(agency: &FakeAgency, tls: &Arc<ClientConfig>, limits: Limits) -> Sour
     Sources::new([(capannori(), Source::Rest(Rest::new(ours, endpoint, tls)), limits)])
 }
 
-fn registry() -> Registry {
+pub(crate) fn registry() -> Registry {
     let agency = |id: &str, kind, name: &str| Agency {
         id: id.parse().unwrap(),
         kind,

@@ -23,7 +23,9 @@ mod sections;
 mod tests;
 mod value;
 
-pub use providers::{Drop, Engine, Provider, ProviderKind, Rest, ServerAt, Sql, SqlDatabase};
+pub use providers::{
+    Drop, Engine, Fhir, FhirDoor, Provider, ProviderKind, Rest, ServerAt, Soap, Sql, SqlDatabase,
+};
 
 /// A whole, checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]

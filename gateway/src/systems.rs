@@ -7,16 +7,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use varco_adapters::http::Address;
 use varco_adapters::mapping::Mappings;
 use varco_adapters::rest::{Endpoint, Ours};
-use varco_adapters::{Source, Sources, file, rest, sql};
+use varco_adapters::{Source, Sources, fhir, file, rest, soap, sql};
 use varco_core::policy::record::RecordType;
 use varco_core::registry::Registry;
 use zeroize::Zeroizing;
 
 use crate::app::{App, Entropy};
 use crate::cli::policy::files::Files;
-use crate::config::{Config, Drop, Engine, Provider, ProviderKind, Rest, ServerAt, Sql, SqlDatabase};
+use crate::config::{
+    Config, Drop, Engine, Fhir, FhirDoor, Provider, ProviderKind, Rest, ServerAt, Soap, Sql, SqlDatabase,
+};
 use crate::outbound::{CurrentSeals, Means};
 use crate::start::{StartError, fault, read};
 use crate::tasks::Stop;
@@ -65,11 +68,19 @@ pub async fn tend(app: Arc<App>, mut stop: Stop) {
 /// One agency's system. The text of a failure is for the person who starts the gateway.
 pub fn open(provider: &Provider, opening: &Opening<'_>) -> Result<Source, String> {
     match &provider.kind {
+        ProviderKind::Fhir(settings) => {
+            let mappings = mappings(provider, opening.records, &fhir::WORDS)?;
+            fhir_source(settings, mappings, opening.means)
+        }
         ProviderKind::File(drop) => {
             let mappings = mappings(provider, opening.records, &file::WORDS)?;
             file_source(drop, mappings, opening.entropy)
         }
         ProviderKind::Rest(rest) => rest_source(rest, opening),
+        ProviderKind::Soap(settings) => {
+            let mappings = mappings(provider, opening.records, &soap::WORDS)?;
+            soap_source(settings, mappings, opening)
+        }
         ProviderKind::Sql(sql) => {
             let mappings = mappings(provider, opening.records, &[])?;
             sql_source(sql, provider, mappings)
@@ -77,14 +88,48 @@ pub fn open(provider: &Provider, opening: &Opening<'_>) -> Result<Source, String
     }
 }
 
-fn rest_source(settings: &Rest, opening: &Opening<'_>) -> Result<Source, String> {
+/// Who we are towards systems that see our signature.
+fn ours(opening: &Opening<'_>) -> Ours {
     let (registry, means) = (opening.registry, opening.means);
-    let ours = Ours {
+    Ours {
         issuer: registry.gateway.clone(),
         audiences: vec![registry.gateway.clone(), registry.audience.clone()],
         signer: means.signer.clone(),
         verifier: Arc::new(CurrentSeals(means.seals.clone())),
+    }
+}
+
+/// A FHIR server. Nothing is connected yet.
+fn fhir_source(settings: &Fhir, mappings: Mappings, means: &Means) -> Result<Source, String> {
+    let address = |url: &str| Address::parse(url).map_err(|fault| fault.to_string());
+    let door = match &settings.door {
+        FhirDoor::Backend { token_url, client, key, scope } => {
+            let signer = means.signer.clone();
+            let backend = fhir::Backend::new(address(token_url)?, client, key, scope, signer);
+            fhir::Door::Backend(Box::new(backend))
+        }
+        FhirDoor::Bearer(file) => fhir::Door::Bearer(fhir::Secret::new(&password(file)?)),
+        FhirDoor::Certificate => fhir::Door::Certificate,
     };
+    let url = address(&settings.url)?;
+    Ok(Source::Fhir(fhir::Fhir::new(url, settings.answer_bytes, mappings, door, &means.client)))
+}
+
+/// A SOAP service. Nothing is connected yet.
+fn soap_source(settings: &Soap, mappings: Mappings, opening: &Opening<'_>) -> Result<Source, String> {
+    let service = soap::Service {
+        address: Address::parse(&settings.url).map_err(|fault| fault.to_string())?,
+        audience: settings.audience.clone(),
+        version: settings.version,
+        security: settings.security,
+        answer_max: settings.answer_bytes,
+    };
+    let soap = soap::Soap::new(ours(opening), service, mappings, &opening.means.client);
+    soap.map(Source::Soap).map_err(|fault| fault.to_string())
+}
+
+fn rest_source(settings: &Rest, opening: &Opening<'_>) -> Result<Source, String> {
+    let (ours, means) = (ours(opening), opening.means);
     let endpoint = Endpoint::new(&settings.url, &settings.audience).map_err(|fault| fault.to_string())?;
     let endpoint = endpoint.with_answer_max(settings.answer_bytes);
     Ok(Source::Rest(rest::Rest::new(ours, endpoint, &means.client)))

@@ -133,24 +133,11 @@ struct Peer {
 
 impl Peer {
     fn python() -> Self {
-        let home = home("python");
-        let python = home.join("venv/bin/python");
-        let wanted = sources().join("requirements.txt");
-        install(&home, &wanted, || {
-            run(Command::new("python3").args(["-m", "venv"]).arg(home.join("venv")));
-            run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(&wanted));
-        });
-        Self::start(Command::new(&python).arg(sources().join("peer.py")))
+        Self::start(Command::new(python()).arg(sources().join("peer.py")))
     }
 
     fn node() -> Self {
-        let home = home("node");
-        let wanted = sources().join("package.json");
-        install(&home, &wanted, || {
-            std::fs::copy(&wanted, home.join("package.json")).unwrap();
-            let arguments = ["install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"];
-            run(Command::new("npm").args(arguments).current_dir(&home));
-        });
+        let home = node();
         // Node looks for packages beside the script.
         std::fs::copy(sources().join("peer.mjs"), home.join("peer.mjs")).unwrap();
         Self::start(Command::new("node").arg(home.join("peer.mjs")))
@@ -192,7 +179,47 @@ impl Drop for Peer {
     }
 }
 
-fn sources() -> PathBuf {
+/// The Python that has the peers' libraries.
+pub fn python() -> PathBuf {
+    let home = home("python");
+    let python = home.join("venv/bin/python");
+    let wanted = sources().join("requirements.txt");
+    install(&home, &wanted, || {
+        run(Command::new("python3").args(["-m", "venv"]).arg(home.join("venv")));
+        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(&wanted));
+    });
+    python
+}
+
+/// The folder whose scripts find the peers' libraries for Node.
+pub fn node() -> PathBuf {
+    npm("node", "package.json")
+}
+
+/// HL7's example resources of FHIR R4, one a file. 191 MB: installed by themselves, for the one test that reads them.
+pub fn fhir_examples() -> Vec<PathBuf> {
+    let folder = npm("examples", "examples.json").join("node_modules/hl7.fhir.r4.examples");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.ends_with(".json") && name.starts_with(|c: char| c.is_ascii_uppercase())
+    });
+    files.sort();
+    files
+}
+
+fn npm(name: &str, list: &str) -> PathBuf {
+    let home = home(name);
+    let wanted = sources().join(list);
+    install(&home, &wanted, || {
+        std::fs::copy(&wanted, home.join("package.json")).unwrap();
+        let arguments = ["install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"];
+        run(Command::new("npm").args(arguments).current_dir(&home));
+    });
+    home
+}
+
+pub fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
 }
 
@@ -202,8 +229,10 @@ fn home(name: &str) -> PathBuf {
     home
 }
 
-/// Installs once for each content of the list of packages.
+/// Installs once for each content of the list of packages. Tests run in processes of their own: one installs, the others wait.
 fn install(home: &Path, wanted: &Path, steps: impl FnOnce()) {
+    let turn = std::fs::File::create(home.join("turn")).unwrap();
+    turn.lock().unwrap();
     let mark = home.join("installed");
     let hash = Sha256::of(&std::fs::read(wanted).unwrap()).to_string();
     if std::fs::read_to_string(&mark).is_ok_and(|done| done == hash) {

@@ -88,6 +88,23 @@ impl Path {
         &self.segments
     }
 
+    /// The members directly below the first name that must be there to follow this path: where a source can leave others out,
+    /// these are asked for.
+    pub fn members(&self) -> Vec<&str> {
+        let mut members: Vec<&str> = Vec::new();
+        for segment in self.segments.iter().skip(1) {
+            match segment {
+                Segment::At(_) | Segment::Each => {}
+                Segment::Name(name) => {
+                    members.push(name);
+                    break;
+                }
+                Segment::Where { path, .. } => members.extend(path.first().map(|name| &**name)),
+            }
+        }
+        members
+    }
+
     /// How many lists are gone through whole.
     pub(super) fn lists(&self) -> usize {
         self.segments.iter().filter(|segment| **segment == Segment::Each).count()
@@ -103,6 +120,15 @@ impl Path {
         }
     }
 
+    /// The one value at this place, if there is any.
+    pub fn one<'a>(&self, tree: &'a Value) -> Result<Option<&'a Value>, Reason> {
+        let mut found = self.find(tree)?.into_iter();
+        match (found.next(), found.next()) {
+            (Some(_), Some(_)) => Err(Reason::Ambiguous),
+            (one, _) => Ok(one.map(|one| one.value)),
+        }
+    }
+
     pub(super) fn find<'a>(&self, tree: &'a Value) -> Result<Vec<Found<'a>>, Reason> {
         let mut found = Vec::new();
         walk(&self.segments, tree, &mut Vec::new(), &mut found)?;
@@ -110,7 +136,7 @@ impl Path {
     }
 
     /// Puts a value at this place; `indices` say where in each list that is gone through whole.
-    pub(super) fn put(&self, tree: &mut Value, indices: &[usize], value: Value) -> Result<(), Reason> {
+    pub(crate) fn put(&self, tree: &mut Value, indices: &[usize], value: Value) -> Result<(), Reason> {
         put(&self.segments, tree, indices, value)
     }
 }

@@ -41,6 +41,7 @@ codes! {
     AdapterBusy "adapter.busy" 503 "as many requests as the provider's system may get are already waiting for it" "try again after the time in Retry-After";
     AdapterCertificate "adapter.certificate" 502 "the provider's system has a TLS certificate that is not acceptable" "the provider's officers are told; try again later";
     AdapterCircuitOpen "adapter.circuit-open" 503 "the provider's system has failed repeatedly and is being left alone" "try again after the time in Retry-After";
+    AdapterGone "adapter.gone" 502 "what the provider's system had offered is no longer there" "ask again; the provider's officers are told";
     AdapterMismatch "adapter.mismatch" 502 "the provider's system answered with something that is not the record type" "the provider's officers are told which field; try again later";
     AdapterRefused "adapter.refused" 502 "the provider's system refused the request" "the provider's officers are told; try again later";
     AdapterSignature "adapter.signature" 502 "the provider's answer is not signed as it must be" "the provider's officers are told; try again later";

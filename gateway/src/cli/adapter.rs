@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use clap::Subcommand;
-use varco_adapters::Source;
-use varco_core::id::{AgencyId, RecordTypeId};
+use serde_json::Value;
+use varco_adapters::{Context, FetchError, Request, Source};
+use varco_core::id::{AgencyId, ExchangeId, FieldId, IdEntropy, OperatorId, PurposeId, RecordTypeId};
 use varco_core::policy::Policy;
 use varco_core::registry::Registry;
 use varco_core::subject::CodiceFiscale;
+use varco_core::wire::{Evidence, Jtis, LevelOfAssurance};
 use varco_jose::SealSigner;
 
 use super::language::Language;
@@ -27,6 +29,10 @@ use crate::systems::{self, Opening};
 
 mod check;
 mod sample;
+
+/// Who asks when a system is tried: no exchange does.
+const OPERATOR: &str = "varco-adapter";
+const PURPOSE: &str = "F11";
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -134,6 +140,41 @@ fn means(config: &Config) -> Result<Means, Failure> {
     let seals = trusts.seals(&config.seal).map_err(told)?;
     let client = trusts.client(&config.outbound, &clock).map_err(told)?;
     Ok(Means { signer: Arc::new(signer), seals: Arc::new(ArcSwap::from_pointee(seals)), client })
+}
+
+impl Opened {
+    /// One person's record as the system says it, asked for in the gateway's own name.
+    async fn tree(
+        &self,
+        which: &Which,
+        id: &RecordTypeId,
+        subject: &CodiceFiscale,
+        fields: &[FieldId],
+    ) -> Result<Option<Value>, FetchError> {
+        let (now, entropy) = (system_now(), system_entropy());
+        let random = || {
+            let mut bytes: IdEntropy = [0; 10];
+            entropy(&mut bytes);
+            bytes
+        };
+        let jtis = Jtis::new(now, [random(), random(), random()]);
+        let words = (OPERATOR.parse::<OperatorId>(), PURPOSE.parse::<PurposeId>());
+        let (Ok(operator), Ok(purpose)) = words else { return Err(FetchError::NoMapping) };
+        let evidence =
+            Evidence { operator, location: "varco adapter".to_owned(), loa: LevelOfAssurance::Low };
+        let request = Request {
+            exchange: &ExchangeId::new(now, random()),
+            consumer: &which.agency,
+            purpose: &purpose,
+            record_type: id,
+            subject,
+            fields,
+            evidence: &evidence,
+            jtis: &jtis,
+        };
+        let context = Context { registry: &self.registry, clock: &system_now };
+        self.source.tree(&which.agency, &request, &context).await
+    }
 }
 
 fn told(error: impl std::error::Error) -> Failure {

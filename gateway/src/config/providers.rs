@@ -7,6 +7,7 @@ use std::time::Duration;
 use varco_adapters::encoding::Encoding;
 use varco_adapters::file::sftp;
 use varco_adapters::rest::ANSWER_MAX;
+use varco_adapters::soap;
 use varco_core::id::AgencyId;
 
 use super::reader::Section;
@@ -38,12 +39,52 @@ pub struct Provider {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProviderKind {
+    /// HL7 FHIR R4.
+    Fhir(Fhir),
     /// Files in a folder, here or on an SFTP server.
     File(Drop),
     /// Our JSON protocol over HTTPS.
     Rest(Rest),
+    /// SOAP 1.1 or 1.2.
+    Soap(Soap),
     /// A view in a database.
     Sql(Sql),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fhir {
+    /// `https://` base of the server, without a slash at the end.
+    pub url: String,
+    pub door: FhirDoor,
+    /// Largest size of all answers for one record together, in bytes.
+    pub answer_bytes: usize,
+}
+
+/// How a FHIR server lets us in, besides our certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FhirDoor {
+    /// A token fetched with a signed assertion, as SMART backend services do.
+    Backend {
+        token_url: String,
+        client: String,
+        key: String,
+        scope: String,
+    },
+    /// Secret: a file that holds a bearer token and nothing else.
+    Bearer(PathBuf),
+    Certificate,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Soap {
+    /// `https://` address of the service.
+    pub url: String,
+    /// What our token about the operator carries in `aud`.
+    pub audience: String,
+    pub version: soap::Version,
+    pub security: soap::Security,
+    /// Largest answer in bytes.
+    pub answer_bytes: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,27 +151,40 @@ pub(super) fn providers(s: &Section<'_, '_>) -> BTreeMap<AgencyId, Provider> {
 
 #[derive(Clone, Copy)]
 enum Kind {
+    Fhir,
     File,
     Rest,
+    Soap,
     Sql,
 }
 
 fn provider(s: &mut Section<'_, '_>) -> Option<Provider> {
-    let kinds = [("file", Kind::File), ("rest", Kind::Rest), ("sql", Kind::Sql)];
+    let kinds = [
+        ("fhir", Kind::Fhir),
+        ("file", Kind::File),
+        ("rest", Kind::Rest),
+        ("soap", Kind::Soap),
+        ("sql", Kind::Sql),
+    ];
     let kind = s.read_with("kind", |value, _| word(value, &kinds));
     if kind.is_none() && !s.has("kind") {
         s.fault_at("kind", "is missing");
     }
     let kind = match kind? {
+        Kind::Fhir => fhir(s).map(ProviderKind::Fhir),
         Kind::File => drop_folder(s).map(ProviderKind::File),
         Kind::Rest => rest(s).map(ProviderKind::Rest),
+        Kind::Soap => soap_service(s).map(ProviderKind::Soap),
         Kind::Sql => sql(s).map(ProviderKind::Sql),
     };
     let default = varco_adapters::Limits::default();
     // Our own protocol speaks the record types' shape already.
     let mappings = match &kind {
         Some(ProviderKind::Rest(_)) => Vec::new(),
-        Some(ProviderKind::File(_) | ProviderKind::Sql(_)) | None => {
+        Some(
+            ProviderKind::Fhir(_) | ProviderKind::File(_) | ProviderKind::Soap(_) | ProviderKind::Sql(_),
+        )
+        | None => {
             let mappings: Vec<PathBuf> = s.required("mappings").unwrap_or_default();
             if mappings.is_empty() && s.has("mappings") {
                 s.fault_at("mappings", "expected at least one file or folder");
@@ -157,11 +211,54 @@ fn provider(s: &mut Section<'_, '_>) -> Option<Provider> {
 fn rest(s: &mut Section<'_, '_>) -> Option<Rest> {
     let url: Option<HttpsUrl> = s.required("url");
     let audience = s.required("audience");
+    let answer_bytes = answer_bytes(s);
+    Some(Rest { url: url?.0, audience: audience?, answer_bytes })
+}
+
+fn answer_bytes(s: &mut Section<'_, '_>) -> usize {
     let answer: Size = s.or("answer_size", Size(ANSWER_MAX));
     if answer.0 > ANSWER_MAX {
         s.fault_at("answer_size", "expected at most `1MiB`");
     }
-    Some(Rest { url: url?.0, audience: audience?, answer_bytes: answer.0 })
+    answer.0
+}
+
+fn fhir(s: &mut Section<'_, '_>) -> Option<Fhir> {
+    let url: Option<HttpsUrl> = s.required("url");
+    let answer_bytes = answer_bytes(s);
+    let token: Option<PathBuf> = s.optional("token_file");
+    let token_url: Option<HttpsUrl> = s.optional("token_url");
+    let (client, key): (Option<String>, Option<String>) = (s.optional("client_id"), s.optional("key_id"));
+    let scope = s.or("scope", "system/*.read system/*.write".to_owned());
+    let door = match (token, token_url) {
+        (Some(_), Some(_)) => {
+            s.fault_at("token_url", "there is a `token_file` already; expected one of the two");
+            return None;
+        }
+        (Some(file), None) => FhirDoor::Bearer(file),
+        (None, Some(token_url)) => match (client, key) {
+            (Some(client), Some(key)) => FhirDoor::Backend { token_url: token_url.0, client, key, scope },
+            (Some(_) | None, _) => {
+                s.fault_at("token_url", "needs `client_id` and `key_id`, as the server's people gave them");
+                return None;
+            }
+        },
+        (None, None) => FhirDoor::Certificate,
+    };
+    Some(Fhir { url: url?.0, door, answer_bytes })
+}
+
+fn soap_service(s: &mut Section<'_, '_>) -> Option<Soap> {
+    let url: Option<HttpsUrl> = s.required("url");
+    let audience = s.required("audience");
+    let answer_bytes = answer_bytes(s);
+    let versions = [("1.1", soap::Version::V11), ("1.2", soap::Version::V12)];
+    let version = s.read_with("soap", |value, _| word(value, &versions));
+    let securities = [("channel", soap::Security::Channel), ("signature", soap::Security::Signature)];
+    let security = s.read_with("security", |value, _| word(value, &securities));
+    let (version, security) =
+        (version.unwrap_or(soap::Version::V11), security.unwrap_or(soap::Security::Signature));
+    Some(Soap { url: url?.0, audience: audience?, version, security, answer_bytes })
 }
 
 fn sql(s: &mut Section<'_, '_>) -> Option<Sql> {

@@ -167,3 +167,29 @@ fn a_database_password_comes_out_of_its_file_and_is_quoted() {
     let database = Database::Sqlite("/var/lib/varco/varco.db".into());
     assert_eq!(**database.url().unwrap(), *"sqlite:/var/lib/varco/varco.db");
 }
+
+#[test]
+fn fhir_servers_and_soap_services_are_read_with_what_lets_us_in() {
+    let fhir = "\n[providers.asl-toscana-nord-ovest]\nkind = \"fhir\"\nurl = \"https://fhir.asl.example/r4\"\nmappings = [\"m.txt\"]\n";
+    let soap = "\n[providers.comune-porcari]\nkind = \"soap\"\nurl = \"https://servizi.example/ws\"\naudience = \"porcari\"\nsoap = \"1.2\"\nmappings = [\"m.txt\"]\n";
+    let door = |more: &str| {
+        let config = parse(&(minimal() + fhir + more + soap), Path::new("/etc/varco"), &none).unwrap();
+        let soap = config.providers[&"comune-porcari".parse().unwrap()].kind.clone();
+        let ProviderKind::Soap(soap) = soap else { panic!("{soap:?}") };
+        assert_eq!(soap.version, varco_adapters::soap::Version::V12);
+        assert_eq!(soap.security, varco_adapters::soap::Security::Signature, "unless said otherwise");
+        match config.providers[&"asl-toscana-nord-ovest".parse().unwrap()].kind.clone() {
+            ProviderKind::Fhir(fhir) => fhir.door,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(door(""), FhirDoor::Certificate);
+    assert_eq!(door("token_file = \"token\"\n"), FhirDoor::Bearer("/etc/varco/token".into()));
+    let backend = "token_url = \"https://fhir.asl.example/token\"\n";
+    let whole = format!("{backend}client_id = \"varco\"\nkey_id = \"k1\"\n");
+    assert!(matches!(door(&whole), FhirDoor::Backend { key, .. } if key == "k1"));
+    for wrong in [backend.to_owned(), format!("{whole}token_file = \"token\"\n")] {
+        let found = faults(&(minimal() + fhir + &wrong));
+        assert!(found.iter().any(|(_, what)| what.contains("token_url")), "{wrong}: {found:?}");
+    }
+}

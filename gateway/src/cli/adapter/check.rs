@@ -55,7 +55,7 @@ async fn one(check: &Check, opened: &Opened, id: &RecordTypeId) -> Result<Covera
     let mut coverage = Coverage::new(mapping);
     let fields = mapping.covered();
     if let Some(subject) = &check.which.subject {
-        let tree = opened.source.tree(id, subject, &fields).await.map_err(failed)?;
+        let tree = opened.tree(&check.which, id, subject, &fields).await.map_err(failed)?;
         let ask = Ask { row: 0, subject: Some(subject), fields: &fields };
         coverage.add(&mapping.read(&tree.unwrap_or_default(), &ask));
         return Ok(coverage);

@@ -64,8 +64,8 @@ async fn find(
         if !subject.is_synthetic() {
             return Err(real());
         }
-        let tree =
-            opened.source.tree(&mapping.record.id, subject, &mapping.covered()).await.map_err(failed)?;
+        let covered = mapping.covered();
+        let tree = opened.tree(&sample.which, &mapping.record.id, subject, &covered).await.map_err(failed)?;
         return Ok((subject.clone(), tree.unwrap_or_default()));
     }
     let trees = opened.source.trees(mapping, MOST).await.map_err(failed)?;
