@@ -15,8 +15,8 @@ use zeroize::Zeroizing;
 use super::reader::{Reader, Section};
 use super::value::{HttpsUrl, Size, word};
 use super::{
-    Config, ConfigFault, Database, Deployment, Listen, Listener, Outbound, Provider, ProviderKind, Retention,
-    Seal, Storage, Witness, Witnesses,
+    Config, ConfigFault, Database, Deliveries, Deployment, Listen, Listener, Outbound, Provider,
+    ProviderKind, Retention, Seal, Storage, Witness, Witnesses,
 };
 use crate::limits::{Rate, Rates};
 use crate::server::Limits;
@@ -349,6 +349,8 @@ fn providers(s: &Section<'_, '_>) -> BTreeMap<AgencyId, Provider> {
     providers
 }
 
+const DELIVERIES: [(&str, Deliveries); 2] = [("inbox", Deliveries::Inbox), ("system", Deliveries::System)];
+
 fn provider(s: &mut Section<'_, '_>) -> Option<Provider> {
     let kind = s.read_with("kind", |value, _| word(value, &[("rest", ProviderKind::Rest)]));
     if kind.is_none() && !s.has("kind") {
@@ -372,6 +374,9 @@ fn provider(s: &mut Section<'_, '_>) -> Option<Provider> {
         failures: s.or("failures", default.breaker.failures),
         pause: s.or("pause", default.breaker.pause),
         longest_pause: s.or("longest_pause", default.breaker.longest_pause),
+        deliveries: s
+            .read_with("deliveries", |value, _| word(value, &DELIVERIES))
+            .unwrap_or(Deliveries::Inbox),
     };
     if provider.longest_pause < provider.pause {
         s.fault_at("longest_pause", "expected at least as long as `pause`");
