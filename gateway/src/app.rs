@@ -1,22 +1,24 @@
 //! What every request shares: the wired parts of one gateway. Built once, in `start`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 use varco_adapters::Sources;
 use varco_core::hash::Sha256;
-use varco_core::id::{ExchangeId, IdFault, TokenId};
+use varco_core::id::{AgencyId, ExchangeId, IdFault, TokenId};
 use varco_core::log::proof::LogVerifier;
 use varco_core::policy::Policy;
 use varco_core::registry::Registry;
 use varco_core::subject::SubjectKeys;
 use varco_core::time::Timestamp;
 use varco_core::wire::{Jtis, Rules};
-use varco_jose::{SealSigner, SealTrust};
+use varco_jose::{CopyKeeper, SealSigner, SealTrust};
 use varco_store::store::Store;
 
 use crate::limits::Limiter;
+use crate::outbox::Outbox;
 use crate::policies::Schedule;
 use crate::tls::Channel;
 use crate::witness::Witness;
@@ -48,6 +50,13 @@ pub struct App {
     pub rules: Rules,
     pub keys: SubjectKeys,
     pub sources: Sources,
+    /// Locks the copies of pushed records that wait.
+    pub keeper: CopyKeeper,
+    pub outbox: Outbox,
+    /// The agencies whose systems deliveries are brought to; all others fetch them.
+    pub systems: BTreeSet<AgencyId>,
+    /// What tells this replica's work from the others'.
+    pub replica: String,
     pub seal: Arc<SealSigner>,
     pub log: LogVerifier,
     pub limiter: Arc<Limiter>,

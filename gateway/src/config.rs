@@ -4,7 +4,7 @@
 //! holds their locations, and the environment can override those locations and nothing else. Every fault is reported
 //! at once, with its line. A relative path is relative to the folder of the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,7 +24,7 @@ mod tests;
 mod value;
 
 pub use providers::{
-    Drop, Engine, Fhir, FhirDoor, Provider, ProviderKind, Rest, ServerAt, Soap, Sql, SqlDatabase,
+    Deliveries, Drop, Engine, Fhir, FhirDoor, Provider, ProviderKind, Rest, ServerAt, Soap, Sql, SqlDatabase,
 };
 
 /// A whole, checked configuration.
@@ -187,6 +187,14 @@ impl Outbound {
     /// Where the trust in agencies' servers is read from.
     pub fn trust(&self) -> tls::TrustFiles {
         tls::TrustFiles { authorities: self.authorities.clone(), revocations: self.revocations.clone() }
+    }
+}
+
+impl Config {
+    /// The agencies whose systems deliveries are brought to.
+    pub fn systems(&self) -> BTreeSet<AgencyId> {
+        let brought = self.providers.iter().filter(|(_, provider)| provider.deliveries == Deliveries::System);
+        brought.map(|(agency, _)| agency.clone()).collect()
     }
 }
 

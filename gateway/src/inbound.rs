@@ -10,27 +10,32 @@ use varco_core::exchange::{
     RestrictionAsk, SearchAsk, SignError, Stamp, Trust, VerifiedRequest, VerifyError, WithdrawalAsk,
     authorize, verify,
 };
-use varco_core::id::{CaseId, ConsentId, IdFault, NoticeId, RestrictionId};
+use varco_core::id::{CaseId, ConsentId, ExchangeId, IdFault, NoticeId, RestrictionId};
 use varco_core::restriction::Restrictions;
 use varco_store::submission::{AppendError, ClaimError};
 
 use crate::app::App;
 use crate::limits::LimitError;
+use crate::pushes::{self, Page};
 use crate::registers::{self, Unreadable};
 
 /// What a verified request is for. Identifiers come from the path; persons only ever come from the body.
 #[derive(Debug)]
 pub enum Call {
     Acknowledge(NoticeId),
+    AcknowledgeDelivery(ExchangeId),
     CaseEvent(CaseId),
     ConsentEvent(ConsentId),
+    Inbox(Page),
     Lift(RestrictionId),
     Notices,
     OpenCase,
     OpenConsent,
     Pull,
+    Push,
     ReadCase(CaseId),
     ReadConsent(ConsentId),
+    ReadPush(ExchangeId),
     Restrict,
     SearchConsents,
     SearchRestrictions,
@@ -42,15 +47,19 @@ impl Call {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Acknowledge(_) => "acknowledge",
+            Self::AcknowledgeDelivery(_) => "acknowledge-delivery",
             Self::CaseEvent(_) => "case-event",
             Self::ConsentEvent(_) => "consent-event",
+            Self::Inbox(_) => "inbox",
             Self::Lift(_) => "lift",
             Self::Notices => "notices",
             Self::OpenCase => "open-case",
             Self::OpenConsent => "open-consent",
             Self::Pull => "pull",
+            Self::Push => "push",
             Self::ReadCase(_) => "read-case",
             Self::ReadConsent(_) => "read-consent",
+            Self::ReadPush(_) => "read-push",
             Self::Restrict => "restrict",
             Self::SearchConsents => "search-consents",
             Self::SearchRestrictions => "search-restrictions",
@@ -118,15 +127,19 @@ fn identify(app: &App, incoming: Incoming) -> Result<VerifiedRequest, VerifyErro
 async fn decide(app: &App, call: Call, request: VerifiedRequest) -> Outcome {
     let done = match call {
         Call::Acknowledge(id) => acknowledge(app, id, request).await,
+        Call::AcknowledgeDelivery(id) => pushes::acknowledge(app, id, request).await,
         Call::CaseEvent(id) => case_event(app, id, request).await,
         Call::ConsentEvent(id) => consent_event(app, id, request).await,
+        Call::Inbox(page) => pushes::inbox(app, page, request).await,
         Call::Lift(id) => lift(app, id, request).await,
         Call::Notices => notices(app, request).await,
         Call::OpenCase => open_case(app, request),
         Call::OpenConsent => open_consent(app, request).await,
         Call::Pull => pull(app, request).await,
+        Call::Push => pushes::push(app, request).await,
         Call::ReadCase(id) => read_case(app, id, request).await,
         Call::ReadConsent(id) => read_consent(app, id, request).await,
+        Call::ReadPush(id) => pushes::read_push(app, id, request).await,
         Call::Restrict => restrict(app, request).await,
         Call::SearchConsents => search_consents(app, request).await,
         Call::SearchRestrictions => search_restrictions(app, request).await,
@@ -136,7 +149,7 @@ async fn decide(app: &App, call: Call, request: VerifiedRequest) -> Outcome {
 }
 
 /// An outcome either way; on the right, one that came before the work was done.
-type Done = Result<Outcome, Box<Outcome>>;
+pub type Done = Result<Outcome, Box<Outcome>>;
 
 async fn pull(app: &App, request: VerifiedRequest) -> Done {
     let (request, pull) = request.ask::<Pull>()?;
@@ -278,14 +291,14 @@ async fn acknowledge(app: &App, id: NoticeId, request: VerifiedRequest) -> Done 
     Ok(with_rules(app, |rules| rules.acknowledge(request, served)))
 }
 
-fn with_rules(app: &App, act: impl FnOnce(&Registered<'_>) -> Outcome) -> Outcome {
+pub fn with_rules(app: &App, act: impl FnOnce(&Registered<'_>) -> Outcome) -> Outcome {
     let in_force = app.in_force.load_full();
     let policy = app.policy_at(app.now());
     act(&Registered { registry: &in_force.registry, keys: &app.keys, policy: &policy })
 }
 
 /// What was read, or the request's end: registers that cannot be read are a failure, and it is logged.
-fn known<T>(
+pub fn known<T>(
     request: VerifiedRequest,
     read: Result<T, Unreadable>,
 ) -> Result<(VerifiedRequest, T), Box<Outcome>> {
@@ -302,9 +315,17 @@ fn known<T>(
 /// Commits the outcome's entry and opens it with the receipt. If what it would change had changed meanwhile, the
 /// conflict becomes the outcome, once.
 async fn log(app: &App, outcome: Outcome) -> Result<LoggedOutcome, Unanswered> {
+    let (person, case) = outcome.touches();
     let (pending, sealed) = outcome.seal(app.salts());
+    let keeps = !sealed.also.is_empty();
     match app.store.append(registers::submission(sealed)).await {
-        Ok(committed) => Ok(pending.release(committed.receipt, &app.log)?),
+        Ok(committed) => {
+            app.outbox.touch(person, case);
+            if keeps {
+                app.outbox.ring();
+            }
+            Ok(pending.release_all(committed.receipt, committed.also, &app.log)?)
+        }
         Err(AppendError::Conflict(_)) => {
             let (pending, sealed) = pending.conflict().seal(app.salts());
             let committed = app.store.append(registers::submission(sealed)).await?;

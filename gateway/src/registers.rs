@@ -1,15 +1,17 @@
 //! Between the chain and the store: what is read for a decision, and what is written for an outcome.
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use varco_adapters::Request;
 use varco_core::case::{self, Case};
 use varco_core::consent::{self, Consent};
-use varco_core::exchange::{self, AuthorizedExchange, Sealed, VerifiedRequest};
-use varco_core::id::{AgencyId, CaseId, ConsentId, FieldId, NoticeId, Pseudonym};
+use varco_core::exchange::{self, AuthorizedExchange, KeyHeader, PushHeader, Sealed, VerifiedRequest};
+use varco_core::id::{AgencyId, CaseId, ConsentId, ExchangeId, FieldId, NoticeId, Pseudonym};
 use varco_core::json;
 use varco_core::log::entry::Kind;
 use varco_core::log::leaf::Leaf;
 use varco_core::notice::{self, Notice, Past, Served};
+use varco_core::parcel::{self, Parcel};
 use varco_core::restriction::{self, Restrictions};
 use varco_core::wire::{Evidence, Jtis};
 use varco_store::read::{PAGE_MAX, ReadError, Stream};
@@ -54,7 +56,7 @@ pub async fn past_of(app: &App, subject: &[Pseudonym]) -> Result<Vec<Past>, Unre
             let leaf = leaves.first().and_then(|leaf| Leaf::parse(leaf).ok());
             let damaged = || Unreadable::Damaged(format!("entry {index}"), "it is no leaf".to_owned());
             let leaf = leaf.ok_or_else(damaged)?;
-            if leaf.kind() == Kind::Disclosure {
+            if matches!(leaf.kind(), Kind::Delivery | Kind::Disclosure) {
                 past.extend(Past::read(&leaf, &reader.slots(*index).await?));
             }
         }
@@ -76,6 +78,43 @@ pub async fn notice(app: &App, id: &NoticeId) -> Result<Option<Served>, Unreadab
     stream.filter(|stream| stream.kind == StreamKind::Notice).map(notice_in).transpose()
 }
 
+/// A copy on its way, as far as it may be told.
+pub async fn parcel(app: &App, id: &ExchangeId) -> Result<Option<Parcel>, Unreadable> {
+    let stream = app.store.read().stream(id.as_str()).await?;
+    stream.filter(|stream| stream.kind == StreamKind::Parcel).map(parcel_in).transpose()
+}
+
+/// A page of what waits for an agency, in the order of their identifiers.
+pub async fn inbox(
+    app: &App,
+    agency: &AgencyId,
+    after: Option<&ExchangeId>,
+    most: usize,
+) -> Result<Vec<Parcel>, Unreadable> {
+    let most = u32::try_from(most).unwrap_or(u32::MAX);
+    let streams = app.store.read().inbox(agency, after, most).await?;
+    streams.into_iter().map(parcel_in).collect()
+}
+
+/// A push with what became of its copies.
+pub async fn push(app: &App, id: &ExchangeId) -> Result<Option<(PushHeader, Vec<Parcel>)>, Unreadable> {
+    let stream = app.store.read().stream(id.as_str()).await?;
+    let Some(stream) = stream.filter(|stream| stream.kind == StreamKind::Push) else { return Ok(None) };
+    let (header, _) = documents::<PushHeader, Value>(&stream)?;
+    let mut parcels = Vec::with_capacity(header.recipients.len());
+    for recipient in &header.recipients {
+        parcels.extend(parcel(app, &recipient.exchange).await?);
+    }
+    Ok(Some((header, parcels)))
+}
+
+/// What a sender's key stands for.
+pub async fn push_key(app: &App, stream: &str) -> Result<Option<KeyHeader>, Unreadable> {
+    let stream = app.store.read().stream(stream).await?;
+    let stream = stream.filter(|stream| stream.kind == StreamKind::Push);
+    Ok(stream.map(|stream| documents::<KeyHeader, Value>(&stream)).transpose()?.map(|(header, _)| header))
+}
+
 pub async fn consent(app: &App, id: &ConsentId) -> Result<Option<Consent>, Unreadable> {
     let stream = app.store.read().stream(id.as_str()).await?;
     stream.filter(|stream| stream.kind == StreamKind::Consent).map(consent_of).transpose()
@@ -94,6 +133,11 @@ fn consent_of(stream: Stream) -> Result<Consent, Unreadable> {
 fn restrictions_in(stream: Stream) -> Result<Restrictions, Unreadable> {
     let (header, events) = documents::<restriction::Header, restriction::Event>(&stream)?;
     Restrictions::replay(header, events).map_err(|fault| Unreadable::Damaged(stream.id, fault.to_string()))
+}
+
+fn parcel_in(stream: Stream) -> Result<Parcel, Unreadable> {
+    let (header, events) = documents::<parcel::Header, parcel::Event>(&stream)?;
+    Parcel::replay(header, events).map_err(|fault| Unreadable::Damaged(stream.id, fault.to_string()))
 }
 
 fn notice_in(stream: Stream) -> Result<Served, Unreadable> {
@@ -153,7 +197,9 @@ pub fn submission(sealed: Sealed) -> Submission {
     submission.guard = sealed.guard.map(|guard| Guard { epochs: guard.epochs, fallback: guard.fallback });
     submission.changes = sealed.changes.into_iter().map(change).collect();
     submission.subjects = sealed.subjects;
-    submission.closes = Some(sealed.closes);
+    submission.closes = sealed.closes;
+    submission.parcels = sealed.parcels;
+    submission.also = sealed.also.into_iter().map(self::submission).collect();
     submission
 }
 
@@ -164,6 +210,8 @@ fn change(change: exchange::StreamChange) -> Change {
             exchange::StreamKind::Case => StreamKind::Case,
             exchange::StreamKind::Consent => StreamKind::Consent,
             exchange::StreamKind::Notice => StreamKind::Notice,
+            exchange::StreamKind::Parcel => StreamKind::Parcel,
+            exchange::StreamKind::Push => StreamKind::Push,
             exchange::StreamKind::Restriction => StreamKind::Restriction,
         },
         expected: change.expected,

@@ -22,7 +22,7 @@ use varco_core::registry::Registry;
 use varco_core::subject::SubjectKeys;
 use varco_core::time::Timestamp;
 use varco_core::wire;
-use varco_jose::{AesBodyCipher, Ed25519NoteKey, Ed25519NoteVerifier, SealSigner, SealTrust};
+use varco_jose::{AesBodyCipher, CopyKeeper, Ed25519NoteKey, Ed25519NoteVerifier, SealSigner, SealTrust};
 use varco_store::db::Address;
 use varco_store::keyring::Keyring;
 use varco_store::read::Reader;
@@ -36,6 +36,7 @@ use crate::config::Config;
 use crate::genesis::{self, Ceremony};
 use crate::limits::{self, Limiter};
 use crate::outbound::{self, Means, Trusts};
+use crate::outbox::{self, Outbox};
 use crate::policies::{Bundle, OpenEntry};
 use crate::rules::{self, Rules, RulesError};
 use crate::server::{self, Server, Transport};
@@ -135,6 +136,11 @@ pub async fn start(config: Config, clock: Clock, entropy: Entropy) -> Result<Run
         rules_turn: Mutex::new(()),
         seals: parts.seals,
         rules: wire::Rules::default(),
+        keeper: CopyKeeper::new(parts.keys.lock_keys())
+            .map_err(|fault| StartError::Log(fault.to_string()))?,
+        outbox: Outbox::default(),
+        systems: config.systems(),
+        replica: config.storage.replica.clone(),
         keys: parts.keys,
         sources,
         seal: parts.seal,
@@ -161,6 +167,7 @@ async fn listen(
     tasks.spawn("witnesses", witnesses::watch(app.clone(), tasks.stop()));
     tasks.spawn("rules", rules::follow(app.clone(), ceremony, tasks.stop()));
     tasks.spawn("retention", retention::watch(app.clone(), config.retention.clone(), tasks.stop()));
+    tasks.spawn("outbox", outbox::run(app.clone(), tasks.stop()));
     tasks.spawn("limits", limits::keep_tidy(app.limiter.clone(), tasks.stop()));
     let exchange = Open { tasks: &tasks, config };
     let (hosts, address) = (&config.listen.exchange.hosts, config.listen.exchange.address);

@@ -42,6 +42,7 @@ const AREAS: [(&str, &str); 17] = [
     ("log", "The access log. Without it nothing is disclosed."),
     ("notice", "Notices that something has ended."),
     ("policy", "A proposed version of the policy."),
+    ("push", "Pushed records and deliveries."),
     ("registry", "A proposed version of the registry."),
     ("request", "The body of a request."),
     ("restriction", "What a person asked not to be shown."),

@@ -6,6 +6,7 @@ mod keys;
 mod log;
 mod person;
 mod providers;
+mod pushes;
 mod rules;
 mod senders;
 mod story;

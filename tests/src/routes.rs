@@ -11,7 +11,7 @@ use varco_core::json;
 use varco_core::wire::Message;
 
 use crate::openapi::served;
-use crate::world::asks::{COACH, Situation, consent, open_case, pull};
+use crate::world::asks::{COACH, Situation, consent, open_case, pull, push};
 use crate::world::client::{Answer, Client, nothing};
 use crate::world::{Ends, KIT, NOW, PEOPLE, World, until};
 
@@ -35,7 +35,8 @@ const FOR_EVERY_CERTIFICATE: [(Route, &str); 9] = [
 ];
 
 /// What every agency of the registry may do, for whoever is in front of it. This list may only shrink.
-const FOR_EVERY_AGENCY: [(Route, &str); 7] = [
+const FOR_EVERY_AGENCY: [(Route, &str); 8] = [
+    (("GET", "/inbox"), "its own deliveries"),
     (("GET", "/notices"), "its own notices"),
     (("POST", "/cases"), "opens a case of its own"),
     (("POST", "/consents"), "records what a person says at its desk"),
@@ -62,6 +63,7 @@ fn message(anna: &Situation, (method, path): Route) -> (String, Value) {
     let id = if path.starts_with("/consents") { &anna.consent } else { &anna.case };
     let body = match (method, path) {
         ("POST", "/pulls") => pull(&anna.case),
+        ("POST", "/pushes") => push(&["comune-capannori"]),
         ("POST", "/cases") => open_case(),
         ("POST", "/consents") => consent(NOW),
         ("POST", "/consents/search") => json!({ "subject": crate::world::asks::anna() }),
@@ -84,7 +86,7 @@ fn message(anna: &Situation, (method, path): Route) -> (String, Value) {
         ("POST", "/restrictions/{id}/events") => {
             json!({ "subject": crate::world::asks::anna(), "state": "lifted", "word": word() })
         }
-        ("POST", "/notices/{id}/ack" | "/log/search") => json!({}),
+        ("POST", "/inbox/{id}/ack" | "/notices/{id}/ack" | "/log/search") => json!({}),
         ("GET", _) => Value::Null,
         other => panic!("{other:?} is new: say here what it is sent"),
     };

@@ -274,6 +274,32 @@ impl Case {
         })
     }
 
+    /// What handing something to an agency may rest on: nothing unless the case is open, about one of these pseudonyms of
+    /// the subject, and somebody of that agency, and of that office if one is meant, is in the équipe now. Whoever of
+    /// them will read it, they hold the scopes that all of them hold.
+    pub fn fact_for(
+        &self,
+        subject: &[Pseudonym],
+        agency: &AgencyId,
+        office: Option<&OfficeId>,
+        now: Timestamp,
+    ) -> Option<CaseFact> {
+        if self.closed.is_some() || !subject.iter().any(|pseudonym| self.subjects.contains(pseudonym)) {
+            return None;
+        }
+        let theirs = self.members(now).filter(|member| {
+            member.operator.agency == *agency && (office.is_none() || member.office.as_ref() == office)
+        });
+        let scopes = theirs.map(|member| member.scopes.clone()).reduce(|a, b| &a & &b)?;
+        Some(CaseFact {
+            case: self.header.id.clone(),
+            epoch: self.epoch,
+            level: self.level,
+            purposes: self.header.purposes.clone(),
+            scopes,
+        })
+    }
+
     /// Adds an event if the rules of the case allow it.
     pub fn record(mut self, event: &Event) -> Result<Self, CaseFault> {
         if self.closed.is_some() {

@@ -77,6 +77,9 @@ codes! {
     LogUnavailable "log.unavailable" 503 "the access log cannot be written, so nothing is disclosed" "try again after the time in Retry-After";
     NoticeUnknown "notice.unknown" 404 "there is no such notice among those your agency must acknowledge" "list the notices that are waiting";
     PolicyInvalid "policy.invalid" 422 "the policy bundle does not compile or is not approved" "the detail lists every fault";
+    PushConflict "push.conflict" 409 "the push or delivery is not in a state that allows this, or its key stands for another" "read the push again; give a new push a new key";
+    PushExpired "push.expired" 410 "nobody took the delivery over in time" "agree with the recipient, then send it again";
+    PushUnknown "push.unknown" 404 "there is no such push or delivery among those your agency may know" "check the identifier";
     RegistryInvalid "registry.invalid" 422 "the registry version is not valid or not approved" "the detail lists every fault";
     RequestInvalid "request.invalid" 422 "the request is well formed but says something impossible" "correct the members the detail names";
     RestrictionUnknown "restriction.unknown" 404 "there is no such restriction among those your agency recorded" "only the agency that recorded it for the person lifts it";

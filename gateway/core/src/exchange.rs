@@ -6,6 +6,14 @@
 //!       --seal--> (Pending, Sealed) --the ledger commits--> Receipt --release--> LoggedOutcome --sign--> Answer
 //! ```
 //!
+//! A push takes the same way once for each recipient, and its copies wait under lock in between:
+//!
+//! ```text
+//! VerifiedRequest --consign--> Outcome (every copy locked) --seal, ledger, release, sign--> Answer to the sender
+//! Parcel + Locked --open--> OpenParcel --recheck--> AuthorizedParcel | Halt
+//!        --attempt--> (PendingDelivery, Sealed) --the ledger commits--> Receipt --release--> LoggedDelivery --write--> Handover
+//! ```
+//!
 //! Each arrow consumes its left side, and nothing here is `Clone`. The ledger lives in another crate, where privacy
 //! cannot help, so [`Pending::release`] takes evidence instead of trust: a receipt that names this outcome's leaf,
 //! with a checkpoint signed by the log's key, which signs only what has been committed.
@@ -30,6 +38,44 @@
 //!     serde_json::to_string(record).unwrap()
 //! }
 //! ```
+//! A hand-over that is not logged has no bytes; only `release` makes the thing that can be written (E0599):
+//! ```compile_fail,E0599
+//! fn hand_over(pending: varco_core::exchange::PendingDelivery, stamp: &varco_core::exchange::Stamp<'_>) {
+//!     let _ = pending.write(stamp);
+//! }
+//! ```
+//! Nor has one that was opened and not decided again (E0599):
+//! ```compile_fail,E0599
+//! fn shortcut(opened: varco_core::exchange::OpenParcel, stamp: &varco_core::exchange::Stamp<'_>) {
+//!     let _ = opened.write(stamp);
+//! }
+//! ```
+//! The decision before a hand-over cannot be forged (E0451):
+//! ```compile_fail,E0451
+//! fn forge(parcel: varco_core::parcel::Parcel) -> varco_core::exchange::AuthorizedParcel {
+//!     varco_core::exchange::AuthorizedParcel { parcel, ..todo!() }
+//! }
+//! ```
+//! Neither a pushed record nor a copy out of its lock can be serialised (E0277):
+//! ```compile_fail,E0277
+//! fn dump(record: &varco_core::exchange::PushedRecord) -> String {
+//!     serde_json::to_string(record).unwrap()
+//! }
+//! ```
+//! ```compile_fail,E0277
+//! fn dump(copy: &varco_core::exchange::OpenParcel) -> String {
+//!     serde_json::to_string(copy).unwrap()
+//! }
+//! ```
+//! A hand-over cannot be released twice, so one entry is one hand-over (E0382):
+//! ```compile_fail,E0382
+//! use varco_core::exchange::PendingDelivery;
+//! use varco_core::log::proof::{LogVerifier, Receipt};
+//! fn twice(pending: PendingDelivery, receipt: Receipt, other: Receipt, log: &LogVerifier) {
+//!     let _ = pending.release(receipt, log);
+//!     let _ = pending.release(other, log);
+//! }
+//! ```
 //! An outcome cannot be released twice (E0382):
 //! ```compile_fail,E0382
 //! use varco_core::exchange::Pending;
@@ -43,7 +89,11 @@
 mod answer;
 mod ask;
 mod authorize;
+mod delivery;
+mod inbox;
 mod outcome;
+mod push;
+mod pushed;
 mod record;
 mod registered;
 mod replay;
@@ -52,7 +102,16 @@ mod verify;
 pub use answer::{Answer, SignError, Stamp};
 pub use ask::{Pull, SearchAsk, SubjectName};
 pub use authorize::{Authorized, AuthorizedExchange, Known, authorize};
+pub use delivery::{
+    Attempt, AuthorizedParcel, Halt, Handover, LoggedDelivery, OpenParcel, PendingDelivery, Rechecked,
+    Released, Turn, turn,
+};
+pub use inbox::{FetchSeed, PAGE_MAX, inbox};
 pub use outcome::{Guarded, LoggedOutcome, Outcome, Pending, ReleaseError, Sealed};
+pub use push::{
+    Addressed, KeyHeader, Means, Push, PushHeader, PushKey, PushedRecord, RECIPIENTS_MAX, RecipientName,
+    Seed, consign,
+};
 pub use record::{AgencyRecord, Assurance, Said, SaidOf};
 pub use registered::{
     AckAsk, CaseAsk, CaseEventAsk, ConsentAsk, ConsentEventAsk, LiftAsk, Registered, RestrictionAsk,

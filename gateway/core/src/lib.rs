@@ -3,7 +3,7 @@
 //! Nothing here reads a clock, a file, the network, the environment or randomness; time and random bytes are
 //! arguments. Imports only go down, in this order (a tidy test holds us to it):
 //! `time`, `hash`, `id`, `code` < `json`, `subject`, `registry` < `view`, `wire`, `consent`, `case` < `restriction`,
-//! `policy`, `log` < `notice` < `exchange`.
+//! `policy`, `log` < `notice`, `parcel` < `exchange`.
 
 pub mod case;
 pub mod code;
@@ -14,6 +14,7 @@ pub mod id;
 pub mod json;
 pub mod log;
 pub mod notice;
+pub mod parcel;
 pub mod policy;
 pub mod registry;
 pub mod restriction;

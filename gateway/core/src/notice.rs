@@ -26,6 +26,8 @@ pub enum About {
     Restriction,
     /// A withdrawal against the will of whoever decides alone: an officer must look into it.
     Suspension,
+    /// A pushed copy was never taken over: both agencies must look into it.
+    Undelivered,
     /// The consent they rested on has ended.
     Withdrawal,
 }
@@ -136,19 +138,31 @@ pub struct Past {
 }
 
 impl Past {
-    /// Reads an entry of the log; `None` for what is no disclosure. Where the body was erased nothing is known of the
+    /// Reads an entry of the log; `None` for what handed nothing over. A push that was accepted has handed over nothing
+    /// yet; each delivery of it has. Where the body was erased nothing is known of the
     /// fields, and the recipient is told all the same.
     pub fn read(leaf: &Leaf, slots: &Slots) -> Option<Self> {
         let content = leaf.content();
-        if content.kind != Kind::Disclosure {
+        if !matches!(content.kind, Kind::Delivery | Kind::Disclosure) {
             return None;
         }
         let body = slots.decision.as_ref().and_then(|slot| json::parse(slot.body.as_bytes()).ok());
         let member =
             |name: &str| body.as_ref().and_then(|body| body.get(name)).cloned().unwrap_or(Value::Null);
+        let is_push = body.as_ref().is_some_and(|body| body.get("push").is_some());
+        // A body that was erased tells nothing, and is counted as if it had handed something over.
+        let hands_over = if content.kind == Kind::Delivery {
+            body.as_ref().is_none_or(|body| body.get("outcomes").is_some())
+        } else {
+            !is_push
+        };
+        if !hands_over {
+            return None;
+        }
+        let delivers = serde_json::from_value(member("delivers")).ok();
         let outcomes: Vec<Value> = serde_json::from_value(member("outcomes")).unwrap_or_default();
         Some(Self {
-            exchange: content.id.clone(),
+            exchange: delivers.unwrap_or_else(|| content.id.clone()),
             consumer: content.consumer.clone()?,
             provider: content.provider.clone(),
             purpose: content.purpose.clone(),
@@ -186,7 +200,10 @@ pub fn notices(
             (past.consumer.clone(), past.provider.clone(), past.record_type.clone(), past.purpose.clone());
         let (known, exchanges) = groups.entry(group).or_default();
         known.extend(fields);
-        exchanges.push(past.exchange.clone());
+        // A copy that was handed over twice is one exchange.
+        if !exchanges.contains(&past.exchange) {
+            exchanges.push(past.exchange.clone());
+        }
     }
     let mut notices = Vec::new();
     for ((to, provider, record_type, purpose), (fields, exchanges)) in groups {

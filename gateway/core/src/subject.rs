@@ -377,6 +377,11 @@ const PSEUDONYM_DOMAIN: &[u8] = b"varco/subject/v1\0";
 /// The same, for the key from which an owner's pairwise pseudonyms are derived.
 const OWNER_DOMAIN: &[u8] = b"varco/owner/v1\0";
 
+/// The same, for the keys under which copies that wait are locked.
+const LOCK_DOMAIN: &[u8] = b"varco/lock/v1\0";
+/// The same, for what is only ever compared.
+const FINGERPRINT_DOMAIN: &[u8] = b"varco/fingerprint/v1\0";
+
 impl SubjectKeys {
     /// The highest epoch is the current one.
     pub fn new(mut keys: Vec<(u16, SubjectKey)>) -> Result<Self, SubjectKeysFault> {
@@ -424,6 +429,19 @@ impl SubjectKeys {
     pub fn owner_key(&self, owner: &AgencyId) -> (u16, [u8; 32]) {
         let (epoch, key) = self.keys.last().map_or((0, &[0; 32]), |(epoch, key)| (*epoch, key));
         (epoch, tag(key, &[OWNER_DOMAIN, owner.as_str().as_bytes()]))
+    }
+
+    /// Keys for what is kept under lock, one of each epoch, the current one last: derived, so that they lie where the
+    /// subject keys lie, apart from the database, and nothing further must be guarded.
+    pub fn lock_keys(&self) -> Vec<(u16, SubjectKey)> {
+        self.keys.iter().map(|(epoch, key)| (*epoch, Zeroizing::new(tag(key, &[LOCK_DOMAIN])))).collect()
+    }
+
+    /// Tags under which the same bytes are known again, the current epoch's first: HMAC-SHA-256 in hexadecimal. Who does not
+    /// hold the keys cannot guess them open.
+    pub fn fingerprints(&self, bytes: &[u8]) -> Vec<String> {
+        let hex = |tag: [u8; 32]| tag.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.keys.iter().rev().map(|(_, key)| hex(tag(key, &[FINGERPRINT_DOMAIN, bytes]))).collect()
     }
 
     /// The person's pseudonyms of all epochs, the current one first: what may have been written.

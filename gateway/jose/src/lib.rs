@@ -1,4 +1,4 @@
-//! Keys, certificates, signatures and the cipher over the log's bodies: the only crate that names josekit, and the only one that signs with aws-lc-rs.
+//! Keys, certificates, signatures and the cipher over the log's bodies: the only crate that names josekit, and the only one that signs or encrypts with aws-lc-rs.
 //!
 //! Implements the traits of `varco_core::wire` and `varco_core::log`. josekit gives the signer and verifier traits and
 //! the algorithm names; the engines behind them are aws-lc-rs. Its JSON deserialiser and its key sets are never used:
@@ -8,6 +8,7 @@ mod body;
 pub mod certificate;
 mod engine;
 mod key;
+mod lock;
 mod note;
 mod officer;
 mod pem;
@@ -17,6 +18,7 @@ mod trust;
 
 pub use body::AesBodyCipher;
 pub use key::{KeyFault, PublicKey};
+pub use lock::CopyKeeper;
 pub use note::{CosignatureVerifier, Ed25519NoteKey, Ed25519NoteVerifier, NoteKeyFault, WitnessKey};
 pub use officer::{OfficerKey, OfficerVerifier};
 pub use pem::{PemFault, certificates, crls, private_key, public_key};

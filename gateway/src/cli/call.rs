@@ -1,15 +1,16 @@
-//! `varco call`: a signed pull over mutual TLS, so that an integrator can try a gateway and compare their own tokens.
+//! `varco call`: a signed call over mutual TLS (a pull, a push, an inbox), so that an integrator can try a gateway and
+//! compare their own tokens.
 //!
-//! The person is read from a file or standard input, never from an argument, which other users of the machine can see.
+//! Persons are read from a file or standard input, never from an argument, which other users of the machine can see.
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use hyper::Uri;
+use hyper::{Method, Uri};
 use serde_json::{Value, json};
 use varco_core::hash::Sha256;
-use varco_core::id::{AgencyId, CaseId, FieldId, OperatorId, PurposeId, RecordTypeId};
+use varco_core::id::{AgencyId, CaseId, ExchangeId, FieldId, OperatorId, PurposeId, RecordTypeId};
 use varco_core::json;
 use varco_core::subject::CodiceFiscale;
 use varco_core::time::Timestamp;
@@ -29,6 +30,8 @@ mod show;
 
 /// Where pulls are made, when the gateway's address has no path.
 const PULLS: &str = "/rest/varco/v1/pulls";
+/// A push as large as a gateway takes one.
+const PUSH_MAX: u64 = 256 * 1024;
 /// One codice fiscale and the white space around it.
 const SUBJECT_MAX: u64 = 1024;
 
@@ -47,6 +50,8 @@ pub struct Args {
     keys: Keys,
     #[command(flatten)]
     question: Question,
+    #[command(flatten)]
+    pushes: Pushes,
     #[command(flatten)]
     operator: Operator,
     #[command(flatten)]
@@ -89,13 +94,13 @@ struct Keys {
 
 #[derive(clap::Args)]
 struct Question {
-    #[arg(long)]
-    record_type: RecordTypeId,
+    #[arg(long, required_unless_present_any = ["push", "pushed", "inbox", "ack"])]
+    record_type: Option<RecordTypeId>,
     /// The agency that holds the record.
-    #[arg(long)]
-    provider: AgencyId,
-    #[arg(long)]
-    purpose: PurposeId,
+    #[arg(long, required_unless_present_any = ["push", "pushed", "inbox", "ack"])]
+    provider: Option<AgencyId>,
+    #[arg(long, required_unless_present_any = ["push", "pushed", "inbox", "ack"])]
+    purpose: Option<PurposeId>,
     #[arg(long)]
     case: Option<CaseId>,
     /// Only these fields, separated by commas; otherwise whatever may be released.
@@ -104,6 +109,51 @@ struct Question {
     /// A file with the person's codice fiscale; standard input when not given.
     #[arg(long, value_name = "FILE")]
     subject: Option<PathBuf>,
+}
+
+/// Something else than a pull.
+#[derive(clap::Args)]
+#[group(multiple = false)]
+struct Pushes {
+    /// Send a push: the body of `POST /pushes`, from a file, or `-` for standard input.
+    #[arg(long, value_name = "FILE")]
+    push: Option<PathBuf>,
+    /// Ask how far a push has come.
+    #[arg(long, value_name = "PUSH")]
+    pushed: Option<ExchangeId>,
+    /// Fetch what waits for our agency.
+    #[arg(long)]
+    inbox: bool,
+    /// Say that our agency has a delivery.
+    #[arg(long, value_name = "DELIVERY")]
+    ack: Option<ExchangeId>,
+}
+
+/// One call, before it is signed.
+struct Planned {
+    method: Method,
+    /// Below the base of the API.
+    path: String,
+    body: Vec<u8>,
+}
+
+impl Pushes {
+    fn plan(&self) -> Result<Option<Planned>, PullError> {
+        let get = |path: String| Planned { method: Method::GET, path, body: Vec::new() };
+        let post = |path: String, body| Planned { method: Method::POST, path, body };
+        Ok(if let Some(file) = &self.push {
+            let dash = Path::new("-");
+            let text = if file == dash { from_stdin(PUSH_MAX)? } else { read_within(file, PUSH_MAX)? };
+            let body = json::parse(&text).map_err(|_| PullError::Push)?;
+            Some(post("/pushes".to_owned(), json::canonical(&body).into_bytes()))
+        } else if let Some(push) = &self.pushed {
+            Some(get(format!("/pushes/{push}")))
+        } else if let Some(delivery) = &self.ack {
+            Some(post(format!("/inbox/{delivery}/ack"), b"{}".to_vec()))
+        } else {
+            self.inbox.then(|| get("/inbox".to_owned()))
+        })
+    }
 }
 
 /// Who asks, inside the agency (AUDIT_REST_01).
@@ -133,6 +183,8 @@ enum PullError {
     AnotherSeal,
     #[error("{0}")]
     Call(#[from] CallError),
+    #[error("the push is not JSON")]
+    Push,
     #[error("no random bytes, or the seal's key could not sign")]
     Sign,
     #[error("the seal: {0}")]
@@ -165,11 +217,11 @@ enum AnswerSeal {
 
 pub fn run(args: &Args) -> ExitCode {
     let now = crate::app::system_now();
-    let outcome = signed(args, now).and_then(|(url, message)| {
+    let outcome = signed(args, now).and_then(|(method, url, message)| {
         if args.dry.show_request {
             return Ok((request_text(args, &message, now)?, true));
         }
-        let received = send(args, &url, message)?;
+        let received = send(args, (&method, &url), message)?;
         let text = if args.json { show::as_json(&received) } else { show::as_text(&received, args.lang) };
         Ok((text, received.status < 400))
     });
@@ -193,6 +245,7 @@ impl PullError {
             Self::Call(
                 CallError::File { .. } | CallError::Request(_) | CallError::Tls(_) | CallError::Url,
             )
+            | Self::Push
             | Self::Sign
             | Self::Signer(_)
             | Self::Subject
@@ -212,7 +265,7 @@ impl PullError {
 }
 
 /// The request, ready to send, and where to.
-fn signed(args: &Args, now: Timestamp) -> Result<(Uri, Message), PullError> {
+fn signed(args: &Args, now: Timestamp) -> Result<(Method, Uri, Message), PullError> {
     let url = if args.gateway.path() == "/" {
         format!("{}{PULLS}", args.gateway.to_string().trim_end_matches('/'))
             .parse()
@@ -220,12 +273,19 @@ fn signed(args: &Args, now: Timestamp) -> Result<(Uri, Message), PullError> {
     } else {
         args.gateway.clone()
     };
-    let body = json::canonical(&question(&args.question)?).into_bytes();
+    let (method, url, body) = match args.pushes.plan()? {
+        Some(Planned { method, path, body }) => {
+            let address = url.to_string();
+            let base = address.strip_suffix("/pulls").unwrap_or(&address).trim_end_matches('/');
+            (method, format!("{base}{path}").parse().map_err(|_| CallError::Url)?, body)
+        }
+        None => (Method::POST, url, json::canonical(&question(&args.question)?).into_bytes()),
+    };
     let signer = SealSigner::from_pem(&read(&args.keys.seal_key)?, &read(&args.keys.seal_cert)?)?;
     let claims = RequestClaims {
         issuer: args.issuer.to_string(),
         audience: audience(args),
-        content_type: Some("application/json".to_owned()),
+        content_type: (method == Method::POST).then(|| "application/json".to_owned()),
         evidence: Evidence {
             operator: args.operator.operator.clone(),
             location: args.operator.location.clone(),
@@ -238,7 +298,7 @@ fn signed(args: &Args, now: Timestamp) -> Result<(Uri, Message), PullError> {
     }
     let headers =
         sign_request(&body, &claims, &signer, now, &Jtis::new(now, random)).map_err(|_| PullError::Sign)?;
-    Ok((url, Message { headers, body }))
+    Ok((method, url, Message { headers, body }))
 }
 
 fn audience(args: &Args) -> String {
@@ -248,14 +308,7 @@ fn audience(args: &Args) -> String {
 fn question(question: &Question) -> Result<Value, PullError> {
     let text = match &question.subject {
         Some(path) => read_within(path, SUBJECT_MAX)?,
-        None => {
-            let mut text = Vec::new();
-            std::io::stdin()
-                .take(SUBJECT_MAX)
-                .read_to_end(&mut text)
-                .map_err(|source| PullError::Unreadable { path: PathBuf::from("-"), source })?;
-            text
-        }
+        None => from_stdin(SUBJECT_MAX)?,
     };
     let subject: CodiceFiscale = std::str::from_utf8(&text)
         .ok()
@@ -278,14 +331,23 @@ fn question(question: &Question) -> Result<Value, PullError> {
     Ok(body)
 }
 
-fn send(args: &Args, url: &Uri, message: Message) -> Result<Received, PullError> {
+fn from_stdin(largest: u64) -> Result<Vec<u8>, PullError> {
+    let mut text = Vec::new();
+    std::io::stdin()
+        .take(largest)
+        .read_to_end(&mut text)
+        .map_err(|source| PullError::Unreadable { path: PathBuf::from("-"), source })?;
+    Ok(text)
+}
+
+fn send(args: &Args, to: (&Method, &Uri), message: Message) -> Result<Received, PullError> {
     let keys = &args.keys;
     let asked = Sha256::of(&message.body);
     let trust = SealTrust::from_pem(&read(&keys.seal_ca)?, &read(&keys.seal_crl)?, &Algorithm::DEFAULT)?;
     let channel = Channel::open(&keys.cert, &keys.key, &keys.ca)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CallError::Connect)?;
-    let Answer { status, message } = runtime.block_on(channel.post(url, message))?;
+    let Answer { status, message } = runtime.block_on(channel.send(to, message))?;
     if status >= 400 && message.values(SIGNATURE).next().is_none() {
         return Ok(Received { status, seal: AnswerSeal::None, body: message.body });
     }

@@ -35,7 +35,19 @@ pub struct Provider {
     pub failures: u32,
     pub pause: Duration,
     pub longest_pause: Duration,
+    /// How what is pushed to it gets there.
+    pub deliveries: Deliveries,
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deliveries {
+    /// It fetches them (`GET /inbox`).
+    Inbox,
+    /// They are brought to its system.
+    System,
+}
+
+const DELIVERIES: [(&str, Deliveries); 2] = [("inbox", Deliveries::Inbox), ("system", Deliveries::System)];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProviderKind {
@@ -201,6 +213,9 @@ fn provider(s: &mut Section<'_, '_>) -> Option<Provider> {
         failures: s.or("failures", default.breaker.failures),
         pause: s.or("pause", default.breaker.pause),
         longest_pause: s.or("longest_pause", default.breaker.longest_pause),
+        deliveries: s
+            .read_with("deliveries", |value, _| word(value, &DELIVERIES))
+            .unwrap_or(Deliveries::Inbox),
     };
     if provider.longest_pause < provider.pause {
         s.fault_at("longest_pause", "expected at least as long as `pause`");

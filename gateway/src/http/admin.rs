@@ -55,6 +55,7 @@ pub async fn apply_registry(State(app): State<Arc<App>>, sent: Received) -> Resp
                 json!({ "version": next.version, "sha256": sha256, "receipt": committed.receipt.to_text() });
             tracing::info!(version = next.version, "a new registry version is in force");
             app.in_force.store(Arc::new(InForce { registry: next, sha256 }));
+            app.outbox.look_at_everything();
             Json(answer).into_response()
         }
         Err(error) => {
@@ -86,6 +87,7 @@ pub async fn suspend(State(app): State<Arc<App>>, sent: Received) -> Response {
             let mut registry = current.registry.clone();
             registry.suspensions.push(suspension);
             app.in_force.store(Arc::new(InForce { registry, sha256: current.sha256 }));
+            app.outbox.look_at_everything();
             Json(json!({ "receipt": committed.receipt.to_text() })).into_response()
         }
         Err(error) => {
@@ -122,6 +124,7 @@ pub async fn apply_policy(State(app): State<Arc<App>>, sent: Received) -> Respon
             tracing::info!(version = policy.version(), from = %version.from, "a policy version is scheduled");
             app.schedule.store(Arc::new(schedule.with(version)));
             app.policy_refused.store(Arc::new(None));
+            app.outbox.look_at_everything();
             Json(answer).into_response()
         }
         Err(error) => {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Path, Request, State};
-use axum::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequest, Path, Query, Request, State};
+use axum::http::header::{CACHE_CONTROL, HeaderName, HeaderValue, LOCATION};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -20,6 +21,7 @@ use super::problem::Problem;
 use super::{admin, auditor, orders, public, receipt, search, status};
 use crate::app::App;
 use crate::inbound::{self, Call, Unanswered};
+use crate::pushes::Page;
 use crate::server::Peer;
 use crate::telemetry::{Trace, metrics, observe};
 
@@ -30,6 +32,10 @@ pub const BASE: &str = "/rest/varco/v1";
 pub fn routes(app: Arc<App>) -> Router {
     let api = Router::new()
         .route("/pulls", post(all(|| Call::Pull)))
+        .route("/pushes", post(all(|| Call::Push)))
+        .route("/pushes/{id}", get(one(Call::ReadPush)))
+        .route("/inbox", get(inbox))
+        .route("/inbox/{id}/ack", post(one(Call::AcknowledgeDelivery)))
         .route("/consents", post(all(|| Call::OpenConsent)))
         .route("/consents/search", post(all(|| Call::SearchConsents)))
         .route("/consents/withdrawals", post(all(|| Call::Withdraw)))
@@ -78,6 +84,13 @@ where
     T: FromStr + 'static,
 {
     move |app, id, sent| Box::pin(sent.carry(app, id.parse().map(call)))
+}
+
+/// `GET /inbox`: where its page begins and how long it is stand in the query, and say nothing of a person.
+async fn inbox(app: Shared, page: Result<Query<Page>, QueryRejection>, sent: Received) -> Response {
+    let call = page.map(|Query(page)| Call::Inbox(page));
+    let wrong = |_| Problem::new(Code::HttpBadRequest).detail("expected `after` and `limit`, or neither");
+    sent.carry(app, call.map_err(wrong)).await
 }
 
 /// An identifier in a path: of a case or a consent, never of a person.
@@ -188,6 +201,11 @@ fn response(answer: Answer) -> Response {
         }
     }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // NONBLOCK_PULL_REST: where to ask how far it has come.
+    let push = headers.get("x-correlation-id").and_then(|push| push.to_str().ok());
+    if let Some(Ok(at)) = push.map(|push| HeaderValue::try_from(format!("{BASE}/pushes/{push}"))) {
+        headers.insert(LOCATION, at);
+    }
     if let Some(code) = answer.code {
         response.extensions_mut().insert(code);
     }

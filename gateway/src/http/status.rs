@@ -35,6 +35,7 @@ pub async fn status(State(app): State<Arc<App>>) -> Response {
     // The log's writer and those who read have connections of their own: one can be well without the other.
     let database = app.store.read().log().await;
     let healthy = healthy && database.is_ok();
+    let backlog = app.store.read().backlog().await.unwrap_or_default();
     // An entry may not be older than the one before it, so a clock that was set back shows against the log.
     let behind = log.last_commit.map_or(0, |at| at.since(now).as_millis());
     let providers: Vec<Value> = app.sources.status().iter().map(provider).collect();
@@ -65,6 +66,7 @@ pub async fn status(State(app): State<Arc<App>>) -> Response {
         },
         "agreement": Ending { ends: policy.agreement.until, warning: Warning::of(policy.agreement.until, now) },
         "log": { "healthy": healthy, "why": why, "size": log.head.size, "last_commit": log.last_commit, "queue": log.queue },
+        "outbox": { "waiting": backlog.waiting, "oldest": backlog.oldest, "dead": backlog.dead },
         "witnesses": app.witnesses.as_ref().map(|witnesses| quorum(&witnesses.quorum(now))),
         "channel": {
             "certificate_until": channel.certificate_until,

@@ -58,6 +58,10 @@ fn describe() {
     describe_counter!("varco_exchanges_total", "Exchanges by outcome");
     describe_counter!("varco_fetches_total", "Requests to agencies' systems, by agency and outcome");
     describe_histogram!("varco_fetch_duration_seconds", Unit::Seconds, "Time an agency's system took");
+    describe_counter!("varco_parcels_total", "Steps of pushed copies: delivered, failed, cancelled, dead");
+    describe_gauge!("varco_outbox_waiting", "Pushed copies that wait for their recipients");
+    describe_gauge!("varco_outbox_oldest_seconds", "How long the oldest of them has waited");
+    describe_gauge!("varco_outbox_dead", "Pushed copies that nobody took over, of the last month");
     describe_gauge!("varco_log_size", "Entries in the access log");
     describe_gauge!("varco_log_queue", "Entries that wait to be committed");
     describe_gauge!("varco_log_healthy", "1 if the access log can be written");
@@ -123,6 +127,18 @@ pub fn fetch(provider: &AgencyId, outcome: &'static str, duration: Duration) {
     let provider = provider.as_str().to_owned();
     counter!("varco_fetches_total", "provider" => provider.clone(), "outcome" => outcome).increment(1);
     histogram!("varco_fetch_duration_seconds", "provider" => provider).record(duration);
+}
+
+/// `step` is `cancelled`, `dead`, `delivered` or `failed`.
+pub fn parcel(step: &'static str) {
+    counter!("varco_parcels_total", "step" => step).increment(1);
+}
+
+/// What waits for delivery, how long the oldest of it has, and what never will be.
+pub fn outbox(waiting: u64, oldest: Option<Duration>, dead: u64) {
+    gauge!("varco_outbox_waiting").set(number(waiting));
+    gauge!("varco_outbox_oldest_seconds").set(oldest.unwrap_or_default().as_secs_f64());
+    gauge!("varco_outbox_dead").set(number(dead));
 }
 
 /// One commit of the access log.

@@ -26,6 +26,7 @@ use crate::fault::{CertifyError, CommitError, Forked, StatementError};
 use crate::holds;
 use crate::keyring::Keyring;
 use crate::nodes::WIDTH;
+use crate::parcels;
 use crate::plan::{Known, Plan, Verdict};
 use crate::renewal::{self, Renewal};
 use crate::rows::Script;
@@ -232,7 +233,7 @@ impl Ledger {
         let batch = after.frontier.append(&hashes);
         after.root = after.frontier.root();
         after.last_at = plan.at();
-        if !plan.erases.is_empty() {
+        if plan.deletes() {
             self.residue = Residue::Possible;
         }
         self.body_epoch = after.body_epoch;
@@ -400,6 +401,11 @@ impl Ledger {
         }
     }
 
+    /// Forgets the dead that were counted long enough.
+    pub async fn forget_dead(&mut self, before: Timestamp) -> Result<(), sqlx::Error> {
+        parcels::forget(&mut self.link, before).await
+    }
+
     pub async fn close(self) {
         // Everything acknowledged is durable already; what fails here costs nobody anything.
         let _ = match self.link {
@@ -432,7 +438,7 @@ fn plan<'a>(
 /// The entries and streams that a batch names.
 fn names<'a>(submissions: &[&'a Submission]) -> (BTreeSet<&'a str>, BTreeSet<&'a str>) {
     let (mut ids, mut streams) = (BTreeSet::new(), BTreeSet::new());
-    for submission in submissions {
+    for submission in submissions.iter().flat_map(|submission| submission.all()) {
         ids.insert(submission.draft.id.as_str());
         streams.extend(submission.changes.iter().map(|change| change.stream.as_str()));
         if let Some(guard) = &submission.guard {

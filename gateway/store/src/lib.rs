@@ -5,7 +5,8 @@
 //! who may see what, or any value of a record: pseudonyms, digests, identifiers and times are all it sees.
 //!
 //! Imports go down: `submission`, `db`, `anchor`, `keyring` < `fault`, `setup`, `bodies` < `rows`, `plan`, `nodes`, `stored` <
-//! `holds` < `entry_rows`, `claims` < `statements`, `read` < `ledger` < `renewal` < `recover` < `status` < `writer` < `store`.
+//! `holds` < `read` < `parcels` < `entry_rows`, `claims` < `statements` < `ledger` < `renewal` < `recover` < `status` <
+//! `writer` < `store`.
 
 pub mod anchor;
 mod bodies;
@@ -17,6 +18,7 @@ mod holds;
 pub mod keyring;
 mod ledger;
 mod nodes;
+pub mod parcels;
 mod plan;
 pub mod read;
 pub mod recover;

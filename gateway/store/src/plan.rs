@@ -9,6 +9,7 @@ use varco_core::hash::Sha256;
 use varco_core::id::{AgencyId, ExchangeId, Pseudonym};
 use varco_core::log::entry::{Draft, Erases, Kind, Slots};
 use varco_core::log::leaf::Leaf;
+use varco_core::parcel::{Custody, ParcelChange};
 use varco_core::time::Timestamp;
 
 use crate::submission::{
@@ -42,6 +43,8 @@ pub enum Verdict {
     Entered {
         position: usize,
         branch: Branch,
+        /// Where its further entries are.
+        also: Vec<usize>,
     },
     Refused(AppendError),
 }
@@ -88,6 +91,7 @@ pub struct Plan<'a> {
     /// What is ordered to be erased, and whether it is not served any more either.
     pub erases: Vec<(Kind, &'a Erases)>,
     pub holds: Vec<&'a Hold>,
+    pub parcels: Vec<&'a ParcelChange>,
 }
 
 impl<'a> Plan<'a> {
@@ -108,6 +112,7 @@ impl<'a> Plan<'a> {
             closes: BTreeSet::new(),
             erases: Vec::new(),
             holds: Vec::new(),
+            parcels: Vec::new(),
         }
     }
 
@@ -116,44 +121,82 @@ impl<'a> Plan<'a> {
         self.at
     }
 
-    /// Takes one submission in, or nothing of it.
+    /// Takes one submission in with its further entries, or nothing of it.
     pub fn add(&mut self, submission: &'a Submission) -> Verdict {
-        let branch = match &submission.guard {
+        let mut names = HashSet::new();
+        if let Err(fault) = submission.all().try_for_each(|one| self.admits(one, &mut names)) {
+            return Verdict::Refused(fault);
+        }
+        let (position, branch) = self.take(submission);
+        let also = submission.also.iter().map(|one| self.take(one).0).collect();
+        Verdict::Entered { position, branch, also }
+    }
+
+    fn branch(&self, submission: &Submission) -> Branch {
+        match &submission.guard {
             Some(guard) if !self.holds(guard) => Branch::Fallback,
             Some(_) | None => Branch::Primary,
-        };
-        match self.enter(submission, branch) {
-            Ok(position) => Verdict::Entered { position, branch },
-            Err(fault) => Verdict::Refused(fault),
         }
     }
 
-    fn enter(&mut self, submission: &'a Submission, branch: Branch) -> Result<usize, AppendError> {
+    /// Everything that can refuse a submission. `names` are those of the entries before it in its group.
+    fn admits(
+        &self,
+        submission: &'a Submission,
+        names: &mut HashSet<(String, String)>,
+    ) -> Result<(), AppendError> {
+        let branch = self.branch(submission);
         let draft = drafted(submission, branch);
         if let Some(exchange) = &submission.closes
             && (!self.open.contains(exchange) || self.closes.contains(exchange))
         {
             return Err(AppendError::ClaimGone);
         }
-        let name = (draft.id.as_str().to_owned(), draft.kind.text().to_owned());
-        if self.known.entries.contains(&name) {
+        let name = name(draft);
+        if self.known.entries.contains(&name) || !names.insert(name) {
             return Err(AppendError::Duplicate);
         }
-        let leaf = self.leaf(draft)?;
+        if let Some(erases) = &draft.erases {
+            if erases.last().saturating_sub(erases.first()) >= ERASED_MAX {
+                return Err(AppendError::Invalid("an order to erase covers too many entries"));
+            }
+            // What it erases must be there to be seen before the order is.
+            if erases.last() >= self.next() {
+                return Err(AppendError::Invalid("an order to erase must reach back only"));
+            }
+        }
         self.may(draft.erases.as_ref(), submission.hold.as_ref())?;
+        if branch == Branch::Primary { self.fits(&submission.changes) } else { Ok(()) }
+    }
+
+    /// INVARIANT: it was admitted. Nothing fails here.
+    fn take(&mut self, submission: &'a Submission) -> (usize, Branch) {
+        let branch = self.branch(submission);
+        let draft = drafted(submission, branch);
+        let leaf = draft.leaf(self.next(), self.at);
         if branch == Branch::Primary {
-            self.fits(&submission.changes)?;
             self.change(&submission.changes);
             self.artifacts.extend(submission.artifacts.iter().map(|artifact| (artifact.sha256(), artifact)));
+            self.parcels.extend(&submission.parcels);
         }
-        // Nothing fails from here on.
-        self.known.entries.insert(name);
+        self.known.entries.insert(name(draft));
         self.closes.extend(&submission.closes);
         self.erases.extend(draft.erases.as_ref().map(|erases| (draft.kind, erases)));
         self.hold(submission.hold.as_ref());
         let keeping = submission.keeping(draft.kind);
         self.entries.push(Entry { leaf, slots: &draft.slots, subjects: &submission.subjects, keeping });
-        Ok(self.entries.len() - 1)
+        (self.entries.len() - 1, branch)
+    }
+
+    /// Whether bytes are deleted that may still be readable in SQLite's WAL.
+    pub fn deletes(&self) -> bool {
+        let goes = |change: &&ParcelChange| matches!(change.custody, Custody::Bury | Custody::Remove);
+        !self.erases.is_empty() || self.parcels.iter().any(goes)
+    }
+
+    /// The index of the next entry.
+    fn next(&self) -> u64 {
+        self.first.saturating_add(u64::try_from(self.entries.len()).unwrap_or(u64::MAX))
     }
 
     /// Nothing under a hold is erased, and a hold is placed and lifted once.
@@ -194,21 +237,6 @@ impl<'a> Plan<'a> {
         self.known.streams.get(stream).map_or(0, |head| head.epoch)
     }
 
-    fn leaf(&self, draft: &Draft) -> Result<Leaf, AppendError> {
-        let index = self.first.saturating_add(u64::try_from(self.entries.len()).unwrap_or(u64::MAX));
-        let leaf = draft.leaf(index, self.at);
-        if let Some(erases) = &draft.erases {
-            if erases.last().saturating_sub(erases.first()) >= ERASED_MAX {
-                return Err(AppendError::Invalid("an order to erase covers too many entries"));
-            }
-            // What it erases must be there to be seen before the order is.
-            if erases.last() >= index {
-                return Err(AppendError::Invalid("an order to erase must reach back only"));
-            }
-        }
-        Ok(leaf)
-    }
-
     /// Whether all changes of one submission can be made, one after the other.
     fn fits(&self, changes: &[Change]) -> Result<(), AppendError> {
         let mut after: HashMap<&str, u64> = HashMap::new();
@@ -239,6 +267,10 @@ impl<'a> Plan<'a> {
     }
 }
 
+fn name(draft: &Draft) -> (String, String) {
+    (draft.id.as_str().to_owned(), draft.kind.text().to_owned())
+}
+
 const fn drafted(submission: &Submission, branch: Branch) -> &Draft {
     match (&submission.guard, branch) {
         (Some(guard), Branch::Fallback) => &guard.fallback,
@@ -248,10 +280,32 @@ const fn drafted(submission: &Submission, branch: Branch) -> &Draft {
 
 /// What the database would refuse, and would fail a whole batch for, is refused before it is queued.
 pub fn check(submission: &Submission) -> Result<(), AppendError> {
+    submission.all().try_for_each(check_one)?;
+    let stands_alone = |one: &Submission| {
+        one.closes.is_none()
+            && one.artifacts.is_empty()
+            && one.also.is_empty()
+            && !one.draft.kind.orders_erasure()
+    };
+    if submission.also.len() > Submission::ALSO_MAX || !submission.also.iter().all(stands_alone) {
+        return Err(AppendError::Invalid("further entries are too many, or more than entries"));
+    }
+    let mut streams = HashSet::new();
+    let own = |one: &Submission| -> BTreeSet<String> {
+        one.changes.iter().map(|change| change.stream.clone()).collect()
+    };
+    if !submission.all().flat_map(own).all(|stream| streams.insert(stream)) {
+        return Err(AppendError::Invalid("two entries change one stream"));
+    }
+    Ok(())
+}
+
+fn check_one(submission: &Submission) -> Result<(), AppendError> {
     let guard = submission.guard.as_ref();
     let drafts = [Some(&submission.draft), guard.map(|guard| &guard.fallback)];
     drafts.into_iter().flatten().try_for_each(check_draft).map_err(AppendError::Invalid)?;
     let too_many = submission.changes.len() > Submission::CHANGES_MAX
+        || submission.parcels.len() > Submission::CHANGES_MAX
         || submission.subjects.len() > Submission::SUBJECTS_MAX
         || guard.is_some_and(|guard| guard.epochs.len() > Submission::EPOCHS_MAX)
         || submission.changes.iter().any(|change| change.subjects.len() > Submission::SUBJECTS_MAX);
@@ -270,6 +324,13 @@ pub fn check(submission: &Submission) -> Result<(), AppendError> {
     check_hold(submission.hold.as_ref()).map_err(AppendError::Invalid)?;
     if submission.artifacts.iter().any(|artifact| artifact.bytes.len() > Submission::ARTIFACT_MAX) {
         return Err(AppendError::Invalid("an artifact is too long"));
+    }
+    let is_large = |change: &ParcelChange| match &change.custody {
+        Custody::Keep { locked, .. } => locked.copy.len() > Submission::COPY_MAX,
+        Custody::Bury | Custody::Hold { .. } | Custody::Remove | Custody::Wait { .. } => false,
+    };
+    if submission.parcels.iter().any(is_large) {
+        return Err(AppendError::Invalid("a copy is too long"));
     }
     Ok(())
 }

@@ -395,10 +395,10 @@ impl Reader {
     }
 }
 
-type StreamRow = (String, String, i64, Option<String>, String);
+pub(crate) type StreamRow = (String, String, i64, Option<String>, String);
 
 /// Rows of one stream follow one another.
-fn streams(rows: Vec<StreamRow>) -> Result<Vec<Stream>, ReadError> {
+pub(crate) fn streams(rows: Vec<StreamRow>) -> Result<Vec<Stream>, ReadError> {
     let mut found: BTreeMap<String, Stream> = BTreeMap::new();
     for (id, kind, epoch, header, event) in rows {
         let kind = StreamKind::parse(&kind).ok_or(ReadError::Damaged("kind of a stream"))?;

@@ -13,6 +13,7 @@ use crate::db::{Backend, Link, on};
 use crate::entry_rows::{self, Sealing};
 use crate::fault::StatementError;
 use crate::holds;
+use crate::parcels;
 use crate::plan::{Known, Plan, StreamHead};
 use crate::rows::{Cell, Insert, Length, ROWS_MAX, Script, execute, fetch, insert};
 use crate::submission::{Claim, StreamKind};
@@ -225,6 +226,7 @@ pub async fn write(
         Insert { head: "INSERT INTO artifact (sha256, kind, bytes)", tail: "ON CONFLICT DO NOTHING" };
     entry_rows::write(link, plan, hashes, sealing).await?;
     write_streams(link, plan).await?;
+    parcels::write(link, &plan.parcels, plan.at()).await?;
     let artifacts = plan.artifacts.iter().map(|(sha256, artifact)| {
         [
             Cell::Bytes(sha256.as_bytes().to_vec()),

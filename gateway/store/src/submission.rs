@@ -7,6 +7,7 @@ use varco_core::hash::Sha256;
 use varco_core::id::{AgencyId, ExchangeId, Pseudonym, TokenId};
 use varco_core::log::entry::{Draft, Kind};
 use varco_core::log::proof::Receipt;
+use varco_core::parcel::ParcelChange;
 use varco_core::time::Timestamp;
 
 /// The right to carry out one exchange for one token. Durable before anything is fetched.
@@ -47,6 +48,12 @@ pub struct Submission {
     pub keeping: Option<Keeping>,
     /// What the entry changes about what may be erased.
     pub hold: Option<Hold>,
+    /// Copies to keep or to delete if `draft` is committed.
+    pub parcels: Vec<ParcelChange>,
+    /// Further entries, each with what belongs to it, that become durable with this one or not at all. They close no
+    /// claim, bring no artifact, order no erasure, have no further ones, and change no stream that another changes. At
+    /// most [`Submission::ALSO_MAX`].
+    pub also: Vec<Self>,
 }
 
 /// A legal hold: what it covers is not erased until it is lifted.
@@ -93,6 +100,10 @@ impl Submission {
     pub const CHANGES_MAX: usize = 192;
     /// An exchange rests on a case and a few consents.
     pub const EPOCHS_MAX: usize = 64;
+    /// A push has 16 recipients, an inbox's page 20 copies.
+    pub const ALSO_MAX: usize = 32;
+    /// A copy is less than the request it came with, which is at most 256 KiB, and its lock adds 100 bytes.
+    pub const COPY_MAX: usize = 512 * 1024;
     /// One change: a header with 64 scope items of 1 KiB, and as much again.
     pub const TEXT_MAX: usize = 128 * 1024;
     /// A person's entries, or a case's, lie in some dozens of places.
@@ -111,12 +122,19 @@ impl Submission {
             closes: None,
             keeping: None,
             hold: None,
+            parcels: Vec::new(),
+            also: Vec::new(),
         }
     }
 
     /// What becomes of the bodies of one of its drafts.
     pub fn keeping(&self, kind: Kind) -> Keeping {
         self.keeping.unwrap_or(Keeping::of(kind))
+    }
+
+    /// The entry's own and the further ones.
+    pub fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.also)
     }
 }
 
@@ -135,18 +153,25 @@ pub enum StreamKind {
     Consent,
     /// Something an agency is told and must acknowledge.
     Notice,
+    /// A copy of a pushed record on its way to one recipient.
+    Parcel,
+    /// What was pushed to whom, and the keys pushes are known by.
+    Push,
     /// What a person asked not to be shown.
     Restriction,
 }
 
 impl StreamKind {
-    pub const ALL: [Self; 4] = [Self::Case, Self::Consent, Self::Notice, Self::Restriction];
+    pub const ALL: [Self; 6] =
+        [Self::Case, Self::Consent, Self::Notice, Self::Parcel, Self::Push, Self::Restriction];
 
     pub const fn text(self) -> &'static str {
         match self {
             Self::Case => "case",
             Self::Consent => "consent",
             Self::Notice => "notice",
+            Self::Parcel => "parcel",
+            Self::Push => "push",
             Self::Restriction => "restriction",
         }
     }
@@ -227,6 +252,8 @@ pub enum Branch {
 pub struct Committed {
     pub receipt: Receipt,
     pub branch: Branch,
+    /// Of the further entries, in their order.
+    pub also: Vec<Receipt>,
 }
 
 /// Why nothing can be written now. Nothing may be disclosed.
@@ -292,6 +319,7 @@ impl AppendError {
             Self::Conflict(StreamKind::Consent | StreamKind::Notice | StreamKind::Restriction) => {
                 Code::ConsentConflict
             }
+            Self::Conflict(StreamKind::Parcel | StreamKind::Push) => Code::PushConflict,
             Self::ClaimGone | Self::Unavailable(_) => Code::LogUnavailable,
             Self::Held(_) => Code::LogHeld,
             Self::HoldUnknown(_) => Code::LogOrderInvalid,

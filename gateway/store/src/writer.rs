@@ -19,7 +19,7 @@ use crate::recover::{self, Anchored, OpenError, Signed};
 use crate::renewal::Renewal;
 use crate::setup::Setup;
 use crate::status::Shared;
-use crate::submission::{AppendError, Branch, Claim, ClaimError, Committed, Submission, Unavailable};
+use crate::submission::{AppendError, Claim, ClaimError, Committed, Submission, Unavailable};
 
 /// Jobs in one transaction. 1,024 entries of 1 to 3 KiB take some 20 ms, so nobody's commit is late because of others.
 pub const BATCH_MAX: usize = 1024;
@@ -39,6 +39,9 @@ const REMEMBERED: Duration = Duration::from_secs(300);
 
 /// An exchange without an outcome after so long has died unseen: ten times the longest one may take.
 const STALE: Duration = Duration::from_secs(600);
+
+/// A parcel that nobody took over counts as dead so long: officers read their notices within a month.
+const DEAD_SHOWN: Duration = Duration::from_secs(30 * 24 * 3600);
 
 type Reply<T, E> = oneshot::Sender<Result<T, E>>;
 
@@ -368,6 +371,7 @@ impl Writer {
         let Gate::Open(ledger) = &mut self.gate else { return };
         let work = async {
             ledger.forget(now.minus(REMEMBERED)).await?;
+            ledger.forget_dead(now.minus(DEAD_SHOWN)).await?;
             let entered = ledger.interrupt(&Whose::Before(now.minus(STALE)), now).await?;
             ledger.tidy().await?;
             Ok::<_, CommitError>(entered)
@@ -410,8 +414,10 @@ impl Batch {
     fn answer(self, verdicts: Vec<Verdict>, appended: Option<Appended>, signed: Option<Signed>) {
         for ((_, reply), verdict) in self.appends.into_iter().zip(verdicts) {
             let answer = match verdict {
-                Verdict::Entered { position, branch } => {
-                    committed(position, branch, appended.as_ref(), signed.as_ref())
+                Verdict::Entered { position, branch, also } => {
+                    let receipt = |position| receipt(position, appended.as_ref(), signed.as_ref());
+                    let also = also.into_iter().map(receipt).collect::<Result<_, _>>();
+                    receipt(position).and_then(|receipt| also.map(|also| Committed { receipt, branch, also }))
                 }
                 Verdict::Refused(fault) => Err(fault),
             };
@@ -423,17 +429,16 @@ impl Batch {
     }
 }
 
-fn committed(
+fn receipt(
     position: usize,
-    branch: Branch,
     appended: Option<&Appended>,
     signed: Option<&Signed>,
-) -> Result<Committed, AppendError> {
+) -> Result<Receipt, AppendError> {
     let found = appended.zip(signed).and_then(|(appended, signed)| {
         let leaf = appended.leaves.get(position)?.clone();
         let path = appended.batch.path(position)?;
         let proof = Proof { index: leaf.index(), path, checkpoint: Arc::clone(&signed.note) };
-        Some(Committed { receipt: Receipt { leaf, proof }, branch })
+        Some(Receipt { leaf, proof })
     });
     found.ok_or_else(|| Unavailable::Closed("the entry has no proof".to_owned()).into())
 }

@@ -12,6 +12,7 @@ use super::Deployed;
 use crate::world::PEOPLE;
 use crate::world::asks::Situation;
 use crate::world::provider::Play;
+use crate::world::until;
 
 /// Values that no test and no document has.
 const SURNAME: &str = "Xxcanarinocognome";
@@ -59,12 +60,39 @@ async fn what_is_planted_is_in_no_file_afterwards() {
     let told =
         anna.capannori.post("/consents/search", &json!({ "subject": crate::world::asks::anna() })).await;
     assert_eq!(told.status, 200);
+    // Pushed: one that is fetched and acknowledged, one that a withdrawal cancels. While they wait they are locked.
+    let push = json!({
+        "record_type": "anagrafica_nucleo",
+        "subject": crate::world::asks::anna(),
+        "purpose": "F02",
+        "case": anna.case,
+        "record": planted(),
+        "recipients": [{ "agency": "cpi-lucca" }],
+    });
+    let told = anna.capannori.post("/pushes", &push).await;
+    assert_eq!(told.status, 202, "{:?}", told.body);
+    let waits = told.body["recipients"][0]["exchange"].as_str().unwrap().to_owned();
+    let log = deployed.log().await;
+    let locked = log.parcel(&waits.parse().unwrap()).await.unwrap().unwrap();
+    let inbox = anna.cpi.get("/inbox").await;
+    assert_eq!(inbox.body["deliveries"][0]["record"]["cognome"], SURNAME, "the canary does not fly");
+    assert_eq!(anna.cpi.post(&format!("/inbox/{waits}/ack"), &json!({})).await.status, 200);
+    assert_eq!(anna.capannori.post("/pushes", &push).await.status, 202);
+    let stray =
+        json!({ "record_type": "anagrafica_nucleo", "record": { STRAY: STRAY }, "recipients": [STRAY] });
+    assert_eq!(anna.capannori.post("/pushes", &stray).await.status, 422);
     anna.withdraw().await;
+    until("nothing waits", async || log.backlog().await.unwrap().waiting == 0).await;
+    log.close().await;
 
     let mut wanted = Vec::new();
     for text in [SURNAME, NAME, PHONE, EMAIL, STRAY, PEOPLE.people()[ANNA].code.expose()] {
         wanted.extend(forms(text));
     }
+    // Not even under lock: the writer empties the WAL within its next round of housekeeping.
+    let middle = locked.copy[locked.copy.len() / 2..].to_vec();
+    until("the locked bytes are gone", async || !holds(&deployed.folder.path("varco.db-wal"), &middle)).await;
+    wanted.push(middle);
     // While it runs, with the WAL and whatever lies about, and when it has ended.
     let (mut running, mut ended) = (0, 0);
     search(&deployed.folder.path(""), &wanted, &mut running);
@@ -76,6 +104,11 @@ async fn what_is_planted_is_in_no_file_afterwards() {
     assert!(log.lines().count() > 10, "the gateway logs too little to be searched: {log}");
     // Nor is a token: whoever reads the logs must not be able to use one.
     assert!(!log.contains("Bearer ") && !log.contains(".eyJ"), "a token is in the log");
+}
+
+fn holds(path: &Path, wanted: &[u8]) -> bool {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    bytes.windows(wanted.len()).any(|window| window == wanted)
 }
 
 fn planted() -> Map<String, Value> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use serde_json::json;
 use tokio::sync::Semaphore;
 use varco_core::hash::Sha256;
 use varco_core::json;
@@ -171,6 +172,55 @@ async fn an_orderly_stop_finishes_what_was_accepted() {
     let log = deployed.log().await;
     for leaf in leaves {
         assert_eq!(log.entries_of(leaf.id()).await.unwrap(), [leaf]);
+    }
+    log.close().await;
+    deployed.verify_log();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_while_it_delivers_the_gateway_loses_no_push_and_duplicates_none() {
+    let mut deployed = Deployed::start(Play::Silent, "deliveries = \"system\"\ntimeout = \"60s\"\n").await;
+    let anna = Situation::at(&deployed.ends()).await;
+    let now = varco::app::system_now();
+    let mut agreed = crate::world::asks::consent(now);
+    agreed["scope"][0]["record_type"] = json!("posizione_lavoro");
+    agreed["scope"][0]["recipients"] = json!([{ "agency": "comune-capannori" }]);
+    agreed["scope"] = json!([agreed["scope"][0]]);
+    assert_eq!(anna.cpi.post("/consents", &agreed).await.status, 201);
+    let mut exchanges = BTreeSet::new();
+    let mut push = json!({
+        "record_type": "posizione_lavoro",
+        "subject": crate::world::asks::anna(),
+        "purpose": "F02",
+        "case": anna.case,
+        "record": { "data_did": "2026-03-01" },
+        "recipients": [{ "agency": "comune-capannori" }],
+    });
+    for n in 0..3 {
+        push["key"] = json!(format!("consegna-{n}"));
+        let told = deployed.desk("cpi-lucca", COACH).post("/pushes", &push).await;
+        assert_eq!(told.status, 202, "{:?}", told.body);
+        exchanges.insert(told.body["recipients"][0]["exchange"].as_str().unwrap().to_owned());
+        // The gateway dies while it waits for the recipient's word.
+        deployed.provider.asked().await;
+        deployed.kill();
+        deployed.start_gateway();
+    }
+    deployed.provider.play(Play::Honest);
+    deployed.kill();
+    deployed.start_gateway();
+    let cpi = deployed.desk("cpi-lucca", COACH);
+    // The last push again, as a sender does that got no answer: it is the same one.
+    let told = cpi.post("/pushes", &push).await;
+    assert_eq!(told.status, 202, "{:?}", told.body);
+    let log = deployed.log().await;
+    until("everything is delivered", async || log.backlog().await.unwrap().waiting == 0).await;
+    let heard: BTreeSet<String> =
+        deployed.provider.heard().iter().map(|one| one["delivery"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(heard, exchanges, "each push is one delivery, however often it was sent");
+    for exchange in &exchanges {
+        let entries = log.entries_of(&exchange.parse().unwrap()).await.unwrap();
+        assert_eq!(entries.iter().map(Leaf::kind).collect::<Vec<_>>(), [Kind::Disclosure, Kind::Delivery]);
     }
     log.close().await;
     deployed.verify_log();

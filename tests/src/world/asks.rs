@@ -98,6 +98,35 @@ pub fn withdrawal() -> Value {
     })
 }
 
+/// A need that Capannori passes on under F01, by law; the reasons of health only where Anna has named them.
+pub fn push(recipients: &[&str]) -> Value {
+    let recipients: Vec<Value> = recipients.iter().map(|agency| json!({ "agency": agency })).collect();
+    json!({
+        "record_type": "segnalazione_bisogno",
+        "subject": anna(),
+        "purpose": "F01",
+        "record": {
+            "motivi_comuni": ["lavoro", "reddito"],
+            "motivi_sensibili": ["salute"],
+            "motivi_giudiziari": null,
+            "sintesi": "cerca lavoro vicino a casa",
+        },
+        "recipients": recipients,
+    })
+}
+
+/// Anna names her reasons of health towards the employment centre.
+pub fn consent_on_health(now: Timestamp) -> Value {
+    let mut consent = consent(now);
+    let mut item = consent["scope"][0].clone();
+    item["item"] = json!("salute");
+    item["purpose"] = json!("F01");
+    item["record_type"] = json!("segnalazione_bisogno");
+    item["fields"] = json!(["motivi_sensibili"]);
+    consent["scope"] = json!([item]);
+    consent
+}
+
 pub fn pull(case: &str) -> Value {
     json!({
         "record_type": RECORD_TYPE,

@@ -1,14 +1,17 @@
 //! From a logged outcome to the signed bytes that leave.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::code::Code;
 use crate::id::{ExchangeId, TokenId};
 use crate::json;
+use crate::log::proof::Receipt;
 use crate::time::Timestamp;
 use crate::wire::{self, AnswerClaims, SignFault, Signer};
 
-use super::outcome::{Account, Disclosed, End, LoggedOutcome, Refused};
+use super::delivery::Released;
+use super::outcome::{Account, Branch, Disclosed, End, LoggedOutcome, Refused};
+use super::push::Consigned;
 
 /// What an answer is signed with.
 pub struct Stamp<'a> {
@@ -46,14 +49,21 @@ impl LoggedOutcome {
         let code = match &self.outcome.end {
             End::Deny(refused) => Some(refused.code),
             End::Fail { code, .. } => Some(*code),
-            End::Disclose(_) | End::Register { .. } => None,
+            End::Push { consigned, .. } if !consigned.iter().any(Consigned::is_kept) => {
+                Some(Code::ExchangeDenied)
+            }
+            End::Disclose(_) | End::Fetch { .. } | End::Push { .. } | End::Register { .. } => None,
         };
         let outcome = match &self.outcome.end {
             End::Deny(_) => "denied",
             End::Disclose(_) => "disclosed",
             End::Fail { .. } => "failed",
+            End::Fetch { .. } => "fetched",
+            End::Push { .. } if code.is_some() => "denied",
+            End::Push { .. } => "pushed",
             End::Register { .. } => "registered",
         };
+        let mut correlation = None;
         let (status, body) = match self.outcome.end {
             End::Deny(refused) => refusal(&account, refused, &receipt),
             End::Disclose(disclosed) => (200, disclosure(&account, disclosed, &receipt, stamp)?),
@@ -62,7 +72,16 @@ impl LoggedOutcome {
                 problem.insert("receipt".into(), receipt);
                 (code.status(), json::canonical(&Value::Object(problem)))
             }
+            End::Fetch { next, .. } => (200, fetched(&account, self.deliveries, next, (&receipt, stamp))?),
+            End::Push { consigned, .. } => {
+                correlation = Some(account.request.exchange.clone());
+                pushed(&account, &consigned, &self.also, receipt)
+            }
             End::Register { status, mut body, .. } => {
+                if status == 202 {
+                    let push = body.get("push").and_then(Value::as_str);
+                    correlation = push.and_then(|push| push.parse().ok());
+                }
                 body.insert("receipt".into(), receipt);
                 (status, json::canonical(&Value::Object(body)))
             }
@@ -75,7 +94,9 @@ impl LoggedOutcome {
             content_type: Some(media.to_owned()),
             request_digest: account.request.digest,
         };
-        let headers = wire::sign_response(&body, &claims, stamp.seal, stamp.now, &stamp.token)?;
+        let mut headers = wire::sign_response(&body, &claims, stamp.seal, stamp.now, &stamp.token)?;
+        // NONBLOCK_PUSH_REST: what the sender asks for it by later.
+        headers.extend(correlation.map(|push| ("x-correlation-id".to_owned(), push.to_string())));
         Ok(Answer { exchange: account.request.exchange, status, outcome, code, headers, body })
     }
 }
@@ -90,6 +111,58 @@ fn refusal(account: &Account, refused: Refused, receipt: &Value) -> (u16, String
     }
     problem.insert("receipt".into(), receipt.clone());
     (refused.code.status(), json::canonical(&Value::Object(problem)))
+}
+
+/// 202 when a copy for at least one recipient waits; otherwise a refusal that says why for each.
+fn pushed(
+    account: &Account,
+    consigned: &[Consigned],
+    also: &[(Receipt, Branch)],
+    receipt: Value,
+) -> (u16, String) {
+    let said = consigned.iter().zip(also);
+    let recipients = said.map(|(one, (receipt, branch))| one.said(&json!(receipt.to_text()), *branch));
+    let recipients: Value = recipients.collect();
+    let exchange = &account.request.exchange;
+    let mut body = if consigned.iter().any(Consigned::is_kept) {
+        Map::from_iter([
+            ("push".to_owned(), json!(exchange)),
+            ("exchange".to_owned(), json!(exchange)),
+            ("accepted".to_owned(), json!(account.request.at)),
+        ])
+    } else {
+        let detail = "nothing may be released to any of the recipients";
+        Code::ExchangeDenied.problem(detail, Some(exchange.as_str()))
+    };
+    if let Some(policy) = &account.policy {
+        body.insert("policy".into(), json!({ "version": policy.version, "sha256": policy.sha256 }));
+    }
+    body.insert("recipients".into(), recipients);
+    body.insert("receipt".into(), receipt);
+    let status = if body.contains_key("push") { 202 } else { Code::ExchangeDenied.status() };
+    (status, json::canonical(&Value::Object(body)))
+}
+
+/// The copies that the log has proved, each with its own receipt.
+fn fetched(
+    account: &Account,
+    deliveries: Vec<Released>,
+    next: Option<ExchangeId>,
+    (receipt, stamp): (&Value, &Stamp<'_>),
+) -> Result<String, SignError> {
+    let mut documents = Vec::with_capacity(deliveries.len());
+    for delivery in deliveries {
+        match delivery {
+            Released::Logged(logged) => documents.push(logged.write(stamp)?.document),
+            Released::Overtaken => {}
+        }
+    }
+    Ok(json::object(&[
+        ("deliveries", &format!("[{}]", documents.join(","))),
+        ("exchange", &json::canonical(&json!(account.request.exchange))),
+        ("next", &json::canonical(&json!(next))),
+        ("receipt", &json::canonical(receipt)),
+    ]))
 }
 
 /// The record is serialised once and placed into both the answer and the record's own JWS as text.

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::case::{self, Case};
+use crate::case::{self, Case, CaseFact};
 use crate::code::Code;
 use crate::consent::{Asked, Consent};
-use crate::id::{AgencyId, ConsentId, FieldId, Pseudonym};
+use crate::id::{AgencyId, ConsentId, FieldId, Pseudonym, PurposeId, RecordTypeId};
 use crate::json;
-use crate::policy::record::RecordType;
-use crate::policy::reduce::{self, FieldOutcome, Findings};
+use crate::policy::record::{AgencyValues, RecordType};
+use crate::policy::reduce::{self, FieldOutcome, Findings, Reduced};
 use crate::policy::{Facts, Party, Plan, Policy, Question, Ruling};
 use crate::registry::{Deployment, Registry};
 use crate::restriction::{self, Restrictions};
@@ -69,8 +69,7 @@ pub fn authorize(request: VerifiedRequest, pull: Pull, known: &Known<'_>) -> Aut
     account.purpose = Some(pull.purpose.clone());
     account.record_type = Some(pull.record_type.clone());
     account.case.clone_from(&pull.case);
-    account.policy =
-        Some(PolicyStamp { version: known.policy.version().to_owned(), sha256: known.policy.sha256() });
+    account.policy = Some(policy_stamp(known));
     if pull.subject.codice_fiscale.is_synthetic() != (known.registry.deployment == Deployment::Test) {
         return deny(account, Code::SubjectWrongWorld, wrong_world(known.registry.deployment));
     }
@@ -82,19 +81,20 @@ pub fn authorize(request: VerifiedRequest, pull: Pull, known: &Known<'_>) -> Aut
     let Some(provider) = provider else {
         return deny(account, Code::ExchangeNotAllowed, "there is no such provider to ask");
     };
-    let facts = facts(
-        &account.request,
-        &pull,
-        known,
-        Party { agency: provider.id.clone(), kind: provider.kind, office: None },
-    );
-    account.decision = decision(now, &pull, &facts);
-    let question = Question {
+    let sender = &account.request.sender;
+    let asks = case::Operator { agency: sender.agency.clone(), operator: sender.operator.clone() };
+    let asks = Asks {
         record_type: &pull.record_type,
         purpose: &pull.purpose,
+        consumer: Party { agency: sender.agency.clone(), kind: sender.kind, office: sender.office.clone() },
+        provider: Party { agency: provider.id.clone(), kind: provider.kind, office: None },
+        case: known.case.and_then(|case| case.fact(&known.pseudonyms, &asks, now)),
+    };
+    let facts = facts(asks, known, now);
+    account.decision = decision(now, &pull.record_type, &pull.purpose, pull.fields.as_deref(), &facts);
+    let question = Question {
         requested: pull.fields.as_deref(),
-        facts: &facts,
-        now,
+        ..question(&pull.record_type, &pull.purpose, &facts, now)
     };
     match known.policy.decide(&question) {
         Err(refusal) => deny(account, refusal.code(), &refusal.to_string()),
@@ -110,37 +110,52 @@ pub fn authorize(request: VerifiedRequest, pull: Pull, known: &Known<'_>) -> Aut
     }
 }
 
-fn facts(request: &VerifiedRequest, pull: &Pull, known: &Known<'_>, provider: Party) -> Facts {
-    let sender = &request.sender;
-    let asked = Asked {
-        purpose: &pull.purpose,
-        record_type: &pull.record_type,
-        consumer: &sender.agency,
-        office: sender.office.as_ref(),
-    };
-    let narrows = restriction::Asked {
-        purpose: &pull.purpose,
-        record_type: &pull.record_type,
-        consumer: &sender.agency,
-    };
-    let asks = case::Operator { agency: sender.agency.clone(), operator: sender.operator.clone() };
-    Facts {
-        provider,
-        consumer: Party { agency: sender.agency.clone(), kind: sender.kind, office: sender.office.clone() },
-        case: known.case.and_then(|case| case.fact(&known.pseudonyms, &asks, request.at)),
-        consents: known.consents.iter().flat_map(|consent| consent.facts(&asked, request.at)).collect(),
-        restrictions: known.restrictions.iter().flat_map(|held| held.facts(&narrows, request.at)).collect(),
-        acts: Vec::new(),
-    }
+/// Who would receive what from whom: one pull, or one recipient of a push.
+pub(super) struct Asks<'a> {
+    pub record_type: &'a RecordTypeId,
+    pub purpose: &'a PurposeId,
+    pub consumer: Party,
+    pub provider: Party,
+    pub case: Option<CaseFact>,
+}
+
+pub(super) fn facts(asks: Asks<'_>, known: &Known<'_>, now: Timestamp) -> Facts {
+    let Asks { record_type, purpose, consumer, provider, case } = asks;
+    let (agency, office) = (&consumer.agency, consumer.office.as_ref());
+    let asked = Asked { purpose, record_type, consumer: agency, office };
+    let narrows = restriction::Asked { purpose, record_type, consumer: agency };
+    let consents = known.consents.iter().flat_map(|consent| consent.facts(&asked, now)).collect();
+    let restrictions = known.restrictions.iter().flat_map(|held| held.facts(&narrows, now)).collect();
+    Facts { provider, consumer, case, consents, restrictions, acts: Vec::new() }
+}
+
+/// Whatever is allowed.
+pub(super) const fn question<'a>(
+    record_type: &'a RecordTypeId,
+    purpose: &'a PurposeId,
+    facts: &'a Facts,
+    now: Timestamp,
+) -> Question<'a> {
+    Question { record_type, purpose, requested: None, facts, now }
+}
+
+pub(super) fn policy_stamp(known: &Known<'_>) -> PolicyStamp {
+    PolicyStamp { version: known.policy.version().to_owned(), sha256: known.policy.sha256() }
 }
 
 /// What replay needs, apart from the policy, which the entry names by hash.
-fn decision(now: Timestamp, pull: &Pull, facts: &Facts) -> Map<String, Value> {
+pub(super) fn decision(
+    now: Timestamp,
+    record_type: &RecordTypeId,
+    purpose: &PurposeId,
+    requested: Option<&[FieldId]>,
+    facts: &Facts,
+) -> Map<String, Value> {
     let mut decision = Map::new();
     decision.insert("at".into(), json!(now));
-    decision.insert("record_type".into(), json!(pull.record_type));
-    decision.insert("purpose".into(), json!(pull.purpose));
-    decision.insert("requested".into(), json!(pull.fields));
+    decision.insert("record_type".into(), json!(record_type));
+    decision.insert("purpose".into(), json!(purpose));
+    decision.insert("requested".into(), json!(requested));
     decision.insert("facts".into(), json!(facts));
     decision
 }
@@ -162,14 +177,14 @@ fn nothing_left(account: Account, fields: Vec<Value>) -> Outcome {
 /// What the decision rests on: the consents it uses, the case it was asked under, and that the person has restricted
 /// nothing more. If any of them has another epoch
 /// when the log commits, the decision is void.
-fn epochs(plan: &Plan, facts: &Facts, restrictions: &[Restrictions]) -> Vec<(String, u64)> {
+pub(super) fn epochs(plan: &Plan, facts: &Facts, restrictions: &[Restrictions]) -> Vec<(String, u64)> {
     let consents = plan.consents().iter().map(|(id, epoch)| (id.to_string(), *epoch));
     let case = facts.case.iter().map(|case| (case.case.to_string(), case.epoch));
     consents.chain(case).chain(restrictions.iter().map(|held| (held.stream(), held.epoch()))).collect()
 }
 
 /// Which of the fields that left rest on which consent: whom to tell when it ends.
-fn rests_on(plan: &Plan, views: &Map<String, Value>) -> BTreeMap<ConsentId, Vec<FieldId>> {
+pub(super) fn rests_on(plan: &Plan, views: &Map<String, Value>) -> BTreeMap<ConsentId, Vec<FieldId>> {
     let mut found: BTreeMap<ConsentId, Vec<FieldId>> = BTreeMap::new();
     for planned in &plan.fields {
         let Ruling::Show { consent: Some(consent), .. } = planned.ruling else { continue };
@@ -242,22 +257,14 @@ impl AuthorizedExchange {
     /// Reduces what the provider answered to what may leave. Values may narrow further, never widen.
     pub fn reduce(self, record: AgencyRecord, keys: &SubjectKeys) -> Outcome {
         let Self { mut account, pull, plan, epochs, household } = self;
-        let (epoch, owner_key) = keys.owner_key(&pull.provider);
-        let recipient = account.request.sender.agency.clone();
-        let pair = PairKey::new(owner_key, pull.provider.clone(), recipient.clone(), epoch.into());
-        let subject = &pull.subject.codice_fiscale;
-        let context = Context {
-            recipient: &recipient,
-            pair: Some(&pair),
-            is_subject: &|text| text.parse::<CodiceFiscale>().is_ok_and(|person| person == *subject),
-            is_in_case: &|text| {
-                let person = text.parse::<CodiceFiscale>();
-                person.is_ok_and(|person| {
-                    keys.all(&person).iter().any(|pseudonym| household.contains(pseudonym))
-                })
-            },
+        let towards = Towards {
+            keys,
+            provider: &pull.provider,
+            recipient: &account.request.sender.agency,
+            subject: &pull.subject.codice_fiscale,
+            household: &household,
         };
-        let reduced = reduce::reduce(&plan, record.values, &context);
+        let reduced = reduce_for(&plan, record.values, &towards);
         account.decision.insert("findings".into(), json!(reduced.findings));
         account.decision.insert("source".into(), json!(record.said.digest));
         account.decision.insert("source_by".into(), json!(record.said.by));
@@ -278,7 +285,34 @@ impl AuthorizedExchange {
     }
 }
 
-fn shown(outcome: &FieldOutcome) -> Option<(String, Value)> {
+/// Whom a record is reduced for, and what its views depend on.
+pub(super) struct Towards<'a> {
+    pub keys: &'a SubjectKeys,
+    pub provider: &'a AgencyId,
+    pub recipient: &'a AgencyId,
+    pub subject: &'a CodiceFiscale,
+    /// The people of the case, whom list fields may name.
+    pub household: &'a BTreeSet<Pseudonym>,
+}
+
+pub(super) fn reduce_for(plan: &Plan, values: AgencyValues, towards: &Towards<'_>) -> Reduced {
+    let (epoch, owner_key) = towards.keys.owner_key(towards.provider);
+    let pair = PairKey::new(owner_key, towards.provider.clone(), towards.recipient.clone(), epoch.into());
+    let context = Context {
+        recipient: towards.recipient,
+        pair: Some(&pair),
+        is_subject: &|text| text.parse::<CodiceFiscale>().is_ok_and(|person| person == *towards.subject),
+        is_in_case: &|text| {
+            let person = text.parse::<CodiceFiscale>();
+            person.is_ok_and(|person| {
+                towards.keys.all(&person).iter().any(|pseudonym| towards.household.contains(pseudonym))
+            })
+        },
+    };
+    reduce::reduce(plan, values, &context)
+}
+
+pub(super) fn shown(outcome: &FieldOutcome) -> Option<(String, Value)> {
     match &outcome.outcome {
         reduce::Outcome::Shown { view, .. } => Some((outcome.field.to_string(), json!(view))),
         reduce::Outcome::Absent | reduce::Outcome::Unavailable | reduce::Outcome::Withheld { .. } => None,

@@ -1,5 +1,7 @@
 //! What became of a request, sealed for the log and opened again by the log's receipt.
 
+use std::fmt;
+
 use serde_json::{Map, Value, json};
 
 use crate::code::Code;
@@ -7,7 +9,11 @@ use crate::hash::Sha256;
 use crate::id::{AgencyId, CaseId, ExchangeId, Pseudonym, PurposeId, RecordTypeId};
 use crate::log::entry::{Commitments, Draft, Kind, Slot, Slots};
 use crate::log::proof::{LogVerifier, ProofFault, Receipt};
+use crate::parcel::ParcelChange;
 
+use super::delivery::{AuthorizedParcel, PendingDelivery, Released};
+use super::push::Consigned;
+use super::pushed;
 use super::registered::StreamChange;
 use super::verify::{Sender, VerifiedRequest};
 
@@ -42,8 +48,45 @@ pub(in crate::exchange) struct PolicyStamp {
 pub(in crate::exchange) enum End {
     Deny(Refused),
     Disclose(Disclosed),
-    Fail { code: Code, detail: String },
-    Register { kind: Kind, changes: Vec<StreamChange>, status: u16, body: Map<String, Value> },
+    Fail {
+        code: Code,
+        detail: String,
+    },
+    /// Copies out of an inbox, and where the next page begins.
+    Fetch {
+        parcels: Vec<Fetched>,
+        next: Option<ExchangeId>,
+    },
+    Push {
+        consigned: Vec<Consigned>,
+        /// The stream that remembers the push's key, and what its content is known by.
+        fingerprint: Option<(String, String)>,
+    },
+    Register {
+        kind: Kind,
+        changes: Vec<StreamChange>,
+        parcels: Vec<ParcelChange>,
+        status: u16,
+        body: Map<String, Value>,
+    },
+}
+
+/// One copy of an inbox's answer, with what is random about its entry.
+#[derive(Debug)]
+pub(in crate::exchange) struct Fetched {
+    pub parcel: AuthorizedParcel,
+    pub entry: ExchangeId,
+    pub salts: Salts,
+}
+
+/// 256 random bits for each body of an entry. Without them a commitment could be guessed open.
+#[derive(Clone, Copy)]
+pub(in crate::exchange) struct Salts(pub [[u8; 32]; 3]);
+
+impl fmt::Debug for Salts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Salts(..)")
+    }
 }
 
 #[derive(Debug)]
@@ -72,8 +115,12 @@ pub struct Sealed {
     pub changes: Vec<StreamChange>,
     /// Who the entry is about, for the question "who looked at me".
     pub subjects: Vec<Pseudonym>,
-    /// The claim this outcome closes.
-    pub closes: ExchangeId,
+    /// The claim this outcome closes; nothing for what no request asked for.
+    pub closes: Option<ExchangeId>,
+    /// Further entries of the same transaction.
+    pub also: Vec<Self>,
+    /// Copies to keep or to delete, with the entry itself.
+    pub parcels: Vec<ParcelChange>,
 }
 
 /// The epochs a disclosure rests on, and the denial that is true if one of them has moved.
@@ -87,8 +134,52 @@ pub struct Guarded {
 #[derive(Debug)]
 pub struct Pending {
     outcome: Outcome,
-    expected: (Kind, Commitments),
+    expected: Expected,
+    /// The entries of a push's recipients.
+    also: Vec<Expected>,
+    /// The hand-overs of an inbox's answer.
+    deliveries: Vec<PendingDelivery>,
+}
+
+/// The entry that opens something, or the one that is true in its place.
+#[derive(Debug)]
+pub(in crate::exchange) struct Expected {
+    id: ExchangeId,
+    primary: (Kind, Commitments),
     fallback: Option<(Kind, Commitments)>,
+}
+
+/// Which of two entries was committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::exchange) enum Branch {
+    Fallback,
+    Primary,
+}
+
+impl Expected {
+    pub fn of(draft: &Draft, guard: Option<&Guarded>) -> Self {
+        Self {
+            id: draft.id.clone(),
+            primary: (draft.kind, draft.slots.commitments()),
+            fallback: guard.map(|guard| (guard.fallback.kind, guard.fallback.slots.commitments())),
+        }
+    }
+
+    /// Checks the proof, and that it is of this very entry or its alternative.
+    pub fn opened_by(&self, receipt: &Receipt, log: &LogVerifier) -> Result<Branch, ReleaseError> {
+        log.check(receipt)?;
+        let content = receipt.leaf.content();
+        let committed = (content.kind, content.commitments);
+        if content.id != self.id {
+            Err(ReleaseError::OtherEntry)
+        } else if committed == self.primary {
+            Ok(Branch::Primary)
+        } else if Some(committed) == self.fallback {
+            Ok(Branch::Fallback)
+        } else {
+            Err(ReleaseError::OtherEntry)
+        }
+    }
 }
 
 /// An outcome of which the log has proved that it holds the entry. Only this can be signed.
@@ -96,6 +187,8 @@ pub struct Pending {
 pub struct LoggedOutcome {
     pub(in crate::exchange) outcome: Outcome,
     pub(in crate::exchange) receipt: Receipt,
+    pub(in crate::exchange) also: Vec<(Receipt, Branch)>,
+    pub(in crate::exchange) deliveries: Vec<Released>,
 }
 
 /// Why a receipt does not open an outcome.
@@ -121,21 +214,42 @@ impl Outcome {
         self.account.request.exchange()
     }
 
-    pub const fn kind(&self) -> Kind {
+    pub fn kind(&self) -> Kind {
         match &self.end {
             End::Deny(_) => Kind::Denial,
             End::Disclose(_) => Kind::Disclosure,
             End::Fail { .. } => Kind::Failure,
+            End::Fetch { .. } => Kind::Read,
+            End::Push { consigned, .. } if consigned.iter().any(Consigned::is_kept) => Kind::Delivery,
+            End::Push { .. } => Kind::Denial,
             End::Register { kind, .. } => *kind,
         }
     }
 
     /// The code of a denial or failure.
-    pub const fn code(&self) -> Option<Code> {
+    pub fn code(&self) -> Option<Code> {
         match &self.end {
             End::Deny(refused) => Some(refused.code),
             End::Fail { code, .. } => Some(*code),
-            End::Disclose(_) | End::Register { .. } => None,
+            End::Push { consigned, .. } if !consigned.iter().any(Consigned::is_kept) => {
+                Some(Code::ExchangeDenied)
+            }
+            End::Disclose(_) | End::Fetch { .. } | End::Push { .. } | End::Register { .. } => None,
+        }
+    }
+
+    /// Whose consents, restrictions or case this outcome changes: what waits for delivery may rest on them.
+    pub fn touches(&self) -> (Option<Pseudonym>, Option<CaseId>) {
+        match &self.end {
+            End::Register { changes, .. } if !changes.is_empty() => {
+                (self.account.subject.clone(), self.account.case.clone())
+            }
+            End::Deny(_)
+            | End::Disclose(_)
+            | End::Fail { .. }
+            | End::Fetch { .. }
+            | End::Push { .. }
+            | End::Register { .. } => (None, None),
         }
     }
 
@@ -143,21 +257,48 @@ impl Outcome {
     /// The salts are 256 random bits each; without them a commitment could be guessed open.
     pub fn seal(mut self, salts: [[u8; 32]; 3]) -> (Pending, Sealed) {
         let draft = self.draft(&salts);
-        let subjects = self.account.subject.iter().cloned().collect();
-        let (epochs, changes) = match &mut self.end {
-            End::Disclose(disclosed) => (std::mem::take(&mut disclosed.epochs), Vec::new()),
-            End::Register { changes, .. } => (Vec::new(), std::mem::take(changes)),
-            End::Deny(_) | End::Fail { .. } => (Vec::new(), Vec::new()),
+        let mut sealed = Sealed {
+            guard: None,
+            changes: Vec::new(),
+            subjects: self.account.subject.iter().cloned().collect(),
+            closes: Some(draft.id.clone()),
+            also: Vec::new(),
+            parcels: Vec::new(),
+            draft,
         };
-        let guard =
-            (!epochs.is_empty()).then(|| Guarded { epochs, fallback: self.overtaken(&draft, &salts) });
-        let pending = Pending {
-            expected: (draft.kind, draft.slots.commitments()),
-            fallback: guard.as_ref().map(|guard| (guard.fallback.kind, guard.fallback.slots.commitments())),
-            outcome: self,
+        let mut deliveries = Vec::new();
+        let fallback = matches!(self.end, End::Disclose(_)).then(|| self.overtaken(&sealed.draft, &salts));
+        match &mut self.end {
+            End::Disclose(disclosed) => {
+                let epochs = std::mem::take(&mut disclosed.epochs);
+                let fallback = fallback.filter(|_| !epochs.is_empty());
+                sealed.guard = fallback.map(|fallback| Guarded { epochs, fallback });
+            }
+            End::Fetch { parcels, .. } => {
+                for Fetched { parcel, entry, salts } in parcels.drain(..) {
+                    let (pending, delivery) = parcel.fetched(&entry, salts);
+                    deliveries.push(pending);
+                    sealed.also.push(delivery);
+                }
+            }
+            End::Push { consigned, fingerprint } => {
+                sealed.changes = pushed::streams(&self.account, consigned, fingerprint.take());
+                sealed.also = consigned.iter().map(|one| one.seal(&self.account)).collect();
+            }
+            End::Register { changes, parcels, .. } => {
+                (sealed.changes, sealed.parcels) = (std::mem::take(changes), std::mem::take(parcels));
+            }
+            End::Deny(_) | End::Fail { .. } => {}
+        }
+        let also = match &self.end {
+            End::Push { .. } => &*sealed.also,
+            End::Deny(_) | End::Disclose(_) | End::Fail { .. } | End::Fetch { .. } | End::Register { .. } => {
+                &[]
+            }
         };
-        let closes = draft.id.clone();
-        (pending, Sealed { draft, guard, changes, subjects, closes })
+        let also = also.iter().map(|one| Expected::of(&one.draft, one.guard.as_ref())).collect();
+        let expected = Expected::of(&sealed.draft, sealed.guard.as_ref());
+        (Pending { expected, also, deliveries, outcome: self }, sealed)
     }
 
     fn draft(&self, salts: &[[u8; 32]; 3]) -> Draft {
@@ -172,10 +313,12 @@ impl Outcome {
                 decision.insert("outcomes".into(), Value::Array(disclosed.fields.clone()));
                 decision.insert("record".into(), json!(Sha256::of(disclosed.record.as_bytes())));
             }
-            End::Fail { .. } | End::Register { .. } => {}
+            End::Fail { .. } | End::Fetch { .. } | End::Push { .. } | End::Register { .. } => {}
         }
         let mut draft = Draft::new(self.kind(), account.request.exchange.clone());
-        draft.consumer = Some(account.request.sender.agency.clone());
+        // Who sends receives nothing: its recipients' entries say who does.
+        let is_push = matches!(self.end, End::Push { .. });
+        draft.consumer = (!is_push).then(|| account.request.sender.agency.clone());
         draft.provider.clone_from(&account.provider);
         draft.purpose.clone_from(&account.purpose);
         draft.record_type.clone_from(&account.record_type);
@@ -213,24 +356,34 @@ impl Account {
     }
 
     fn slots(&self, decision: Map<String, Value>, salts: &[[u8; 32]; 3]) -> Slots {
-        let [for_decision, for_operator, for_subject] = *salts;
-        let mut subject = Map::new();
-        if let Some(pseudonym) = &self.subject {
-            subject.insert("subject".into(), json!(pseudonym));
-        }
-        if let Some(case) = &self.case {
-            subject.insert("case".into(), json!(case));
-        }
-        Slots {
-            decision: Some(Slot::new(for_decision, &Value::Object(decision))),
-            operator: Some(Slot::new(for_operator, &operator_body(&self.request))),
-            subject: (!subject.is_empty()).then(|| Slot::new(for_subject, &Value::Object(subject))),
-        }
+        slots(decision, operator_body(&self.request), (self.subject.as_ref(), self.case.as_ref()), salts)
+    }
+}
+
+/// The three bodies of an entry.
+pub(in crate::exchange) fn slots(
+    decision: Map<String, Value>,
+    operator: Value,
+    (whose, case): (Option<&Pseudonym>, Option<&CaseId>),
+    salts: &[[u8; 32]; 3],
+) -> Slots {
+    let [for_decision, for_operator, for_subject] = *salts;
+    let mut subject = Map::new();
+    if let Some(pseudonym) = whose {
+        subject.insert("subject".into(), json!(pseudonym));
+    }
+    if let Some(case) = case {
+        subject.insert("case".into(), json!(case));
+    }
+    Slots {
+        decision: Some(Slot::new(for_decision, &Value::Object(decision))),
+        operator: Some(Slot::new(for_operator, &operator)),
+        subject: (!subject.is_empty()).then(|| Slot::new(for_subject, &Value::Object(subject))),
     }
 }
 
 /// Who asked, from where, with which token: erasable on its own.
-fn operator_body(request: &VerifiedRequest) -> Value {
+pub(in crate::exchange) fn operator_body(request: &VerifiedRequest) -> Value {
     let sender = &request.sender;
     json!({
         "agency": sender.agency,
@@ -261,8 +414,24 @@ impl VerifiedRequest {
 impl Pending {
     /// The ledger refused because another change came first: that is this request's outcome.
     pub fn conflict(self) -> Outcome {
-        let code =
-            if self.outcome.kind() == Kind::Consent { Code::ConsentConflict } else { Code::CaseConflict };
+        let code = match self.outcome.kind() {
+            Kind::Consent => Code::ConsentConflict,
+            Kind::Delivery => Code::PushConflict,
+            Kind::Admin
+            | Kind::Case
+            | Kind::Correction
+            | Kind::Denial
+            | Kind::Disclosure
+            | Kind::Erasure
+            | Kind::Failure
+            | Kind::Freeze
+            | Kind::Interrupted
+            | Kind::Open
+            | Kind::Policy
+            | Kind::Prune
+            | Kind::Read
+            | Kind::Registry => Code::CaseConflict,
+        };
         let detail = "another change was recorded while this one was under way".to_owned();
         Outcome { account: self.outcome.account, end: End::Fail { code, detail } }
     }
@@ -270,23 +439,36 @@ impl Pending {
     /// Opens the outcome with the proof that its entry is in the log. A receipt of the fallback turns a disclosure
     /// into the denial that was committed in its place.
     pub fn release(self, receipt: Receipt, log: &LogVerifier) -> Result<LoggedOutcome, ReleaseError> {
-        log.check(&receipt)?;
-        let content = receipt.leaf.content();
-        if content.id != self.outcome.account.request.exchange {
+        self.release_all(receipt, Vec::new(), log)
+    }
+
+    /// The same for an outcome of several entries: the first one's receipt, then the others' in their order.
+    pub fn release_all(
+        self,
+        receipt: Receipt,
+        others: Vec<Receipt>,
+        log: &LogVerifier,
+    ) -> Result<LoggedOutcome, ReleaseError> {
+        let Self { mut outcome, expected, also, deliveries } = self;
+        if others.len() != also.len() + deliveries.len() {
             return Err(ReleaseError::OtherEntry);
         }
-        let committed = (content.kind, content.commitments);
-        if committed == self.expected {
-            return Ok(LoggedOutcome { outcome: self.outcome, receipt });
-        }
-        if Some(committed) == self.fallback {
-            let end = End::Deny(Refused {
+        if expected.opened_by(&receipt, log)? == Branch::Fallback {
+            outcome.end = End::Deny(Refused {
                 code: Code::ExchangeDenied,
                 detail: "the consent or the case changed while the exchange was under way".to_owned(),
                 fields: Vec::new(),
             });
-            return Ok(LoggedOutcome { outcome: Outcome { account: self.outcome.account, end }, receipt });
         }
-        Err(ReleaseError::OtherEntry)
+        let mut others = others.into_iter();
+        let mut opened = Vec::with_capacity(also.len());
+        for (expected, receipt) in also.into_iter().zip(others.by_ref()) {
+            let branch = expected.opened_by(&receipt, log)?;
+            opened.push((receipt, branch));
+        }
+        let deliveries = deliveries.into_iter().zip(others);
+        let deliveries =
+            deliveries.map(|(pending, receipt)| pending.release(receipt, log)).collect::<Result<_, _>>()?;
+        Ok(LoggedOutcome { outcome, receipt, also: opened, deliveries })
     }
 }

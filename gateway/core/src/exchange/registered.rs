@@ -25,6 +25,7 @@ mod withdrawal;
 pub use case_register::{CaseAsk, CaseEventAsk};
 pub use consent_register::{ConsentAsk, ConsentEventAsk};
 pub use notice_register::AckAsk;
+pub(super) use notice_register::issue;
 pub use restriction_register::{LiftAsk, RestrictionAsk};
 pub use withdrawal::{WithdrawalAsk, WithdrawnItem};
 
@@ -34,6 +35,8 @@ pub enum StreamKind {
     Case,
     Consent,
     Notice,
+    Parcel,
+    Push,
     Restriction,
 }
 
@@ -60,7 +63,7 @@ pub struct Registered<'a> {
 }
 
 /// A refusal before any change, with the code it is answered with.
-struct Refusal(Code, String);
+pub(super) struct Refusal(pub Code, pub String);
 
 impl Registered<'_> {
     fn subject(&self, subject: &SubjectName) -> Result<Pseudonym, Refusal> {
@@ -83,16 +86,19 @@ pub(in crate::exchange) const fn wrong_world(deployment: Deployment) -> &'static
 }
 
 /// A change that is allowed, before it is an outcome.
-struct Done {
-    subject: Option<Pseudonym>,
-    case: Option<CaseId>,
-    kind: Kind,
-    changes: Vec<StreamChange>,
-    status: u16,
-    body: Map<String, Value>,
+pub(super) struct Done {
+    pub subject: Option<Pseudonym>,
+    pub case: Option<CaseId>,
+    pub kind: Kind,
+    pub changes: Vec<StreamChange>,
+    pub status: u16,
+    pub body: Map<String, Value>,
 }
 
-fn settle(request: VerifiedRequest, act: impl FnOnce(&VerifiedRequest) -> Result<Done, Refusal>) -> Outcome {
+pub(super) fn settle(
+    request: VerifiedRequest,
+    act: impl FnOnce(&VerifiedRequest) -> Result<Done, Refusal>,
+) -> Outcome {
     match act(&request) {
         Ok(done) => {
             let mut account = Account::new(request);
@@ -110,7 +116,7 @@ fn settle(request: VerifiedRequest, act: impl FnOnce(&VerifiedRequest) -> Result
             account.decision.insert("events".into(), events.collect());
             let (kind, changes, status, mut body) = (done.kind, done.changes, done.status, done.body);
             body.insert("exchange".into(), json!(account.request.exchange));
-            Outcome { account, end: End::Register { kind, changes, status, body } }
+            Outcome { account, end: End::Register { kind, changes, parcels: Vec::new(), status, body } }
         }
         Err(Refusal(code, detail)) => Outcome::fail(request, code, detail),
     }
@@ -121,7 +127,7 @@ fn operator(sender: &Sender) -> case::Operator {
 }
 
 impl Refusal {
-    fn unknown(code: Code) -> Self {
+    pub(super) fn unknown(code: Code) -> Self {
         Self(code, code.title().to_owned())
     }
 }

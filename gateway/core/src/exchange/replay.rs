@@ -3,13 +3,15 @@
 //! Everything but the policy is in the entry's decision slot; no value of a record is needed, because what values said
 //! about themselves (controls, absences) was written down as findings.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::id::{FieldId, PurposeId, RecordTypeId};
+use crate::id::{FieldId, PurposeId, RecordTypeId, ViewId};
 use crate::json;
 use crate::log::leaf::Leaf;
-use crate::policy::reduce::{self, Findings};
+use crate::policy::reduce::{self, Findings, Made};
 use crate::policy::{Facts, Policy, Question};
 use crate::time::Timestamp;
 
@@ -38,6 +40,8 @@ struct Inputs {
     facts: Facts,
     #[serde(default)]
     findings: Findings,
+    /// Of a copy that was made before: the views it was made at.
+    held: Option<BTreeMap<FieldId, ViewId>>,
     outcomes: Option<Value>,
 }
 
@@ -58,7 +62,13 @@ pub fn replay(leaf: &Leaf, body: &str, policy: &Policy) -> Replayed {
         now: inputs.at,
     };
     let given = match policy.decide(&question) {
-        Ok(plan) => reduce::outcomes(&plan, &inputs.findings).iter().map(outcome_value).collect(),
+        Ok(plan) => {
+            let outcomes = match &inputs.held {
+                Some(views) => reduce::outcomes_of_copy(&plan, Made { findings: &inputs.findings, views }),
+                None => reduce::outcomes(&plan, &inputs.findings),
+            };
+            outcomes.iter().map(outcome_value).collect()
+        }
         // A request refused as a whole has no fields, and its code is in the leaf.
         Err(refusal)
             if leaf.content().code.as_ref().is_some_and(|code| code.as_str() == refusal.code().text()) =>

@@ -3,6 +3,7 @@
 //! Values can only narrow the plan further. What they said is returned as findings, so that a replay can repeat the
 //! outcome without any value.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -206,6 +207,81 @@ fn obey(plan: &Plan, findings: &Findings) -> Vec<Planned> {
         }
     }
     rulings
+}
+
+/// How a copy was made: what its values told, and the view each of its fields has.
+#[derive(Clone, Copy)]
+pub struct Made<'a> {
+    pub findings: &'a Findings,
+    pub views: &'a BTreeMap<FieldId, ViewId>,
+}
+
+/// A copy brought to what a plan allows now. `Debug` prints no value.
+#[derive(Clone, PartialEq)]
+pub struct Carried {
+    pub record: Map<String, Value>,
+    pub outcomes: Vec<FieldOutcome>,
+    pub findings: Findings,
+}
+
+impl fmt::Debug for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Carried").field("outcomes", &self.outcomes).finish_non_exhaustive()
+    }
+}
+
+/// Applies a plan to a copy that another plan made before. A field stays as it was made where the plan still allows as
+/// much, and goes where it does not: a copy only ever narrows.
+pub fn carry(plan: &Plan, made: Made<'_>, mut record: Map<String, Value>) -> Carried {
+    let kind = &plan.record_type;
+    let mut findings = made.findings.clone();
+    let concealed = plan.concealed.iter().filter_map(|index| kind.field(*index));
+    findings.absent.extend(concealed.map(|field| field.id.clone()));
+    let is_shown = |outcomes: &[FieldOutcome], id: &FieldId| {
+        outcomes.iter().any(|said| said.field == *id && matches!(said.outcome, Outcome::Shown { .. }))
+    };
+    let first = outcomes_of_copy(plan, Made { findings: &findings, ..made });
+    for (index, field) in kind.indices().zip(&kind.fields).filter(|(_, field)| field.parent.is_none()) {
+        if !is_shown(&first, &field.id) {
+            // Parts are inside their list, and gone with it.
+            findings.absent.extend(kind.parts(index).map(|(_, part)| part.id.clone()));
+        }
+    }
+    let outcomes = outcomes_of_copy(plan, Made { findings: &findings, ..made });
+    record.retain(|name, _| name.parse().is_ok_and(|id| is_shown(&outcomes, &id)));
+    for part in kind.fields.iter().filter(|field| !is_shown(&outcomes, &field.id)) {
+        let list = part.parent.and_then(|parent| kind.field(parent));
+        if let (Some(list), Some(member)) = (list, part.member())
+            && let Some(value) = record.get_mut(list.id.as_str())
+        {
+            take_part(value, member);
+        }
+    }
+    Carried { record, outcomes, findings }
+}
+
+/// The outcome of every field of a copy: what a replay recomputes.
+pub fn outcomes_of_copy(plan: &Plan, made: Made<'_>) -> Vec<FieldOutcome> {
+    let narrowed = |said: FieldOutcome| {
+        let field = plan.record_type.find(&said.field).and_then(|index| plan.record_type.field(index));
+        let (Some(field), Outcome::Shown { view, .. }) = (field, &said.outcome) else { return said };
+        let held = made.views.get(&said.field);
+        let known = held.and_then(|held| field.ladder.find(held.as_str()));
+        let allowed = field.ladder.find(view.as_str());
+        let outcome = match (held, known.zip(allowed)) {
+            (None, _) => Outcome::Absent,
+            (Some(_), Some((known, allowed))) if field.ladder.is_within(known, allowed) => {
+                match field.ladder.view(known) {
+                    Some(view) => Outcome::Shown { view: view.id.clone(), technique: view.technique },
+                    None => Outcome::Absent,
+                }
+            }
+            (Some(_), _) => Outcome::Withheld { layer: Layer::Owner, reason: Reason::Unfit },
+        };
+        let hides = field.conceal && !matches!(outcome, Outcome::Shown { .. });
+        FieldOutcome { field: said.field, outcome: if hides { Outcome::Unavailable } else { outcome } }
+    };
+    outcomes(plan, made.findings).into_iter().map(narrowed).collect()
 }
 
 /// The outcome of every field, from the plan and what the values told: what a replay recomputes.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::Uri;
+use hyper::{Method, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{
     CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName, pem::PemObject as _,
@@ -78,20 +78,21 @@ impl Channel {
         Ok(Self { connector: TlsConnector::from(Arc::new(config)) })
     }
 
-    /// Sends `message` with POST and reads the whole answer.
-    pub async fn post(&self, url: &Uri, message: Message) -> Result<Answer, CallError> {
-        tokio::time::timeout(CALL_TIMEOUT, self.exchange(url, message))
+    /// Sends `message` and reads the whole answer.
+    pub async fn send(&self, to: (&Method, &Uri), message: Message) -> Result<Answer, CallError> {
+        tokio::time::timeout(CALL_TIMEOUT, self.exchange(to, message))
             .await
             .map_err(|_| CallError::Timeout)?
     }
 
-    async fn exchange(&self, url: &Uri, message: Message) -> Result<Answer, CallError> {
+    async fn exchange(&self, to: (&Method, &Uri), message: Message) -> Result<Answer, CallError> {
+        let (method, url) = to;
         let (host, port) = address(url)?;
         let tcp = TcpStream::connect((host, port)).await.map_err(CallError::Connect)?;
         let name = ServerName::try_from(host.to_owned())?;
         let tls = self.connector.connect(name, tcp).await.map_err(CallError::Connect)?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await?;
-        let request = request(url, message)?;
+        let request = request(method, url, message)?;
         let talk = async move {
             let (head, body) = sender.send_request(request).await?.into_parts();
             let body =
@@ -107,10 +108,14 @@ impl Channel {
     }
 }
 
-fn request(url: &Uri, message: Message) -> Result<hyper::Request<Full<Bytes>>, CallError> {
+fn request(method: &Method, url: &Uri, message: Message) -> Result<hyper::Request<Full<Bytes>>, CallError> {
     let host = url.authority().ok_or(CallError::Url)?.as_str();
     let path = url.path_and_query().map_or("/", |path| path.as_str());
-    let mut request = hyper::Request::post(path).header("host", host).header("accept", "application/json");
+    let mut request = hyper::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", host)
+        .header("accept", "application/json");
     for (name, value) in message.headers {
         request = request.header(name, value);
     }

@@ -41,6 +41,11 @@ pub fn as_text(received: &Received, language: Language) -> String {
     let record = body.get("record").and_then(Value::as_object).unwrap_or(&empty);
     let fields = body.get("fields").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     lines.extend(fields.iter().filter_map(Value::as_object).map(|field| line(field, record)));
+    let list = |name: &str| body.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    lines.extend(list("recipients").iter().filter_map(Value::as_object).map(recipient));
+    for delivery in list("deliveries").iter().filter_map(Value::as_object) {
+        lines.extend(delivered(delivery, language));
+    }
     if body.contains_key("receipt") {
         lines.push(
             language
@@ -49,6 +54,31 @@ pub fn as_text(received: &Received, language: Language) -> String {
         );
     }
     lines.join("\n")
+}
+
+/// `cpi-lucca: waiting` and why, with the exchange.
+fn recipient(said: &Map<String, Value>) -> String {
+    let text = |name: &str| said.get(name).and_then(Value::as_str);
+    let said: Vec<_> = ["state", "code", "next", "exchange"].into_iter().filter_map(text).collect();
+    format!("  {}: {}", text("agency").unwrap_or("?"), said.join(", "))
+}
+
+/// One delivery of an inbox, with its fields.
+fn delivered(delivery: &Map<String, Value>, language: Language) -> Vec<String> {
+    let text = |name: &str| delivery.get(name).and_then(Value::as_str).unwrap_or("?");
+    let (what, from) = (language.choose("Consegna", "Delivery"), language.choose("da", "from"));
+    let mut lines = vec![format!(
+        "{what} {} {from} {}: {} ({})",
+        text("delivery"),
+        text("provider"),
+        text("record_type"),
+        text("purpose")
+    )];
+    let empty = Map::new();
+    let record = delivery.get("record").and_then(Value::as_object).unwrap_or(&empty);
+    let fields = delivery.get("fields").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    lines.extend(fields.iter().filter_map(Value::as_object).map(|field| line(field, record)));
+    lines
 }
 
 fn problem(body: &Map<String, Value>) -> impl Iterator<Item = String> {

@@ -197,8 +197,8 @@ fn pull(
 ) -> (Result<Received, PullError>, Option<VerifiedMessage>) {
     let (port, thread) = world.gateway(habit);
     let args = world.args(port, more);
-    let (url, message) = signed(&args, crate::app::system_now()).unwrap();
-    let received = send(&args, &url, message);
+    let (method, url, message) = signed(&args, crate::app::system_now()).unwrap();
+    let received = send(&args, (&method, &url), message);
     (received, thread.join().unwrap())
 }
 
@@ -237,7 +237,7 @@ fn a_request_that_is_only_shown_passes_the_wire_check() {
     let world = World::new();
     let now = crate::app::system_now();
     let args = world.args(1, &["--show-request", "--json"]);
-    let (_, message) = signed(&args, now).unwrap();
+    let (_, _, message) = signed(&args, now).unwrap();
     let capture = Capture::parse(request_text(&args, &message, now).unwrap().as_bytes()).unwrap();
     assert!(capture.check().unwrap().verdict.is_ok());
     let plain = world.args(1, &["--show-request"]);

@@ -64,7 +64,7 @@ async fn tally(args: &Args) -> Result<Tally, Failure> {
         let bodies: HashMap<u64, _> = log.slots_between(from, until).await?.into_iter().collect();
         for bytes in leaves {
             let Ok(leaf) = Leaf::parse(&bytes) else { continue };
-            if !matches!(leaf.kind(), Kind::Denial | Kind::Disclosure) {
+            if !matches!(leaf.kind(), Kind::Delivery | Kind::Denial | Kind::Disclosure) {
                 continue;
             }
             let body = bodies.get(&leaf.index()).and_then(|slots| slots.decision.as_ref());

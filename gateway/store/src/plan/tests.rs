@@ -41,7 +41,7 @@ fn consent(stream: &str, epoch: u64) -> Known {
 }
 
 const fn entered(position: usize, branch: Branch) -> Verdict {
-    Verdict::Entered { position, branch }
+    Verdict::Entered { position, branch, also: Vec::new() }
 }
 
 #[test]

@@ -15,6 +15,8 @@ mod kill;
 #[cfg(test)]
 mod log;
 #[cfg(test)]
+mod parcels;
+#[cfg(test)]
 #[path = "../../../../tests/src/postgres.rs"]
 #[expect(dead_code, reason = "shared with the tests of the whole product, which use the rest")]
 mod postgres;

@@ -83,7 +83,7 @@ pub(super) fn notices_of(
 }
 
 /// A notice as a stream that waits for its recipient, and shows up at the provider's until it is acknowledged.
-pub(super) fn issue(notice: Notice) -> StreamChange {
+pub(in crate::exchange) fn issue(notice: Notice) -> StreamChange {
     let waits_for: Vec<AgencyId> =
         std::iter::once(notice.to.clone()).chain(notice.provider.clone()).collect();
     let header = json::canonical_of(&notice);

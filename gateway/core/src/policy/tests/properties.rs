@@ -11,6 +11,8 @@ use crate::policy::table::{Needs, Rule, Toward};
 use crate::view::ladder::Ladder;
 use crate::view::sample::values;
 
+mod copies;
+
 static POLICY: LazyLock<Policy> = LazyLock::new(shipped);
 
 /// A request as numbers, to be read against whatever bundle there is.
