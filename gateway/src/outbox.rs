@@ -17,7 +17,7 @@ use varco_core::exchange::{
     Attempt, AuthorizedParcel, Handover, Known, OpenParcel, Rechecked, Released, Stamp, Turn, turn,
 };
 use varco_core::id::{AgencyId, CaseId, ExchangeId, Pseudonym};
-use varco_core::parcel::{Parcel, State};
+use varco_core::parcel::Parcel;
 use varco_core::time::Timestamp;
 use varco_store::submission::AppendError;
 
@@ -396,7 +396,7 @@ async fn send(app: &App, parcel: &Parcel, handover: &Handover) -> Result<Accepte
 
 async fn conclude(app: &App, parcel: Parcel, entry: ExchangeId, sent: Result<Accepted, FetchError>) {
     let turn = match sent {
-        Ok(accepted) => Turn::Delivered { parcel, entry, answer: accepted.digest },
+        Ok(accepted) => Turn::Delivered { parcel, entry, answer: accepted.said.digest },
         Err(error) => {
             tracing::warn!(parcel = %parcel.header.exchange, recipient = %parcel.header.recipient, %error,
                 attempts = parcel.attempts(), "a delivery failed");

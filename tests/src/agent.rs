@@ -270,7 +270,8 @@ async fn the_gateway_gets_records_of_software_without_keys_and_never_more_than_i
         config: |config| {
             let provider =
                 config.providers.get_mut(&"comune-capannori".parse::<AgencyId>().unwrap()).unwrap();
-            provider.url = format!("https://localhost:{}/varco/v1", ANSWERS.load(Ordering::SeqCst));
+            let config::ProviderKind::Rest(rest) = &mut provider.kind else { panic!("it is ours") };
+            rest.url = format!("https://localhost:{}/varco/v1", ANSWERS.load(Ordering::SeqCst));
         },
         ..Setup::default()
     };

@@ -108,10 +108,8 @@ pub use delivery::{
 };
 pub use inbox::{FetchSeed, PAGE_MAX, inbox};
 pub use outcome::{Guarded, LoggedOutcome, Outcome, Pending, ReleaseError, Sealed};
-pub use push::{
-    Addressed, KeyHeader, Means, Push, PushHeader, PushKey, PushedRecord, RECIPIENTS_MAX, RecipientName,
-    Seed, consign,
-};
+pub use push::{Means, RECIPIENTS_MAX, Seed, consign};
+pub use pushed::{Addressed, KeyHeader, Push, PushHeader, PushKey, PushedRecord, RecipientName};
 pub use record::{AgencyRecord, Assurance, Said, SaidOf};
 pub use registered::{
     AckAsk, CaseAsk, CaseEventAsk, ConsentAsk, ConsentEventAsk, LiftAsk, Registered, RestrictionAsk,

@@ -174,13 +174,16 @@ fn fhir_servers_and_soap_services_are_read_with_what_lets_us_in() {
     let soap = "\n[providers.comune-porcari]\nkind = \"soap\"\nurl = \"https://servizi.example/ws\"\naudience = \"porcari\"\nsoap = \"1.2\"\nmappings = [\"m.txt\"]\n";
     let door = |more: &str| {
         let config = parse(&(minimal() + fhir + more + soap), Path::new("/etc/varco"), &none).unwrap();
-        let soap = config.providers[&"comune-porcari".parse().unwrap()].kind.clone();
+        let soap = config.providers[&"comune-porcari".parse::<AgencyId>().unwrap()].kind.clone();
         let ProviderKind::Soap(soap) = soap else { panic!("{soap:?}") };
         assert_eq!(soap.version, varco_adapters::soap::Version::V12);
         assert_eq!(soap.security, varco_adapters::soap::Security::Signature, "unless said otherwise");
-        match config.providers[&"asl-toscana-nord-ovest".parse().unwrap()].kind.clone() {
+        match config.providers[&"asl-toscana-nord-ovest".parse::<AgencyId>().unwrap()].kind.clone() {
             ProviderKind::Fhir(fhir) => fhir.door,
-            other => panic!("{other:?}"),
+            other @ (ProviderKind::File(_)
+            | ProviderKind::Rest(_)
+            | ProviderKind::Soap(_)
+            | ProviderKind::Sql(_)) => panic!("{other:?}"),
         }
     };
     assert_eq!(door(""), FhirDoor::Certificate);

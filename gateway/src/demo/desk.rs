@@ -113,7 +113,7 @@ impl Desk {
         let headers = sign_request(&body, &claims, &self.signer, now, &Jtis::new(now, random))?;
         let digest = Sha256::of(&body);
         let url = format!("{}{BASE}{path}", self.gateway).parse().map_err(|_| CallError::Url)?;
-        let answer = self.channel.post(&url, Message { headers, body }).await?;
+        let answer = self.channel.send((&hyper::Method::POST, &url), Message { headers, body }).await?;
         let audiences = [self.issuer.to_string()];
         let expectation = Expectation { audiences: &audiences, now: system_now(), rules: Rules::default() };
         let verified = verify_response(&answer.message, &expectation, &digest, &*self.seals)?;

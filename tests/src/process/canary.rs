@@ -60,7 +60,31 @@ async fn what_is_planted_is_in_no_file_afterwards() {
     let told =
         anna.capannori.post("/consents/search", &json!({ "subject": crate::world::asks::anna() })).await;
     assert_eq!(told.status, 200);
-    // Pushed: one that is fetched and acknowledged, one that a withdrawal cancels. While they wait they are locked.
+    // Not even under lock: the writer empties the WAL within its next round of housekeeping.
+    let middle = push_and_withdraw(&deployed, &anna).await;
+    until("the locked bytes are gone", async || !holds(&deployed.folder.path("varco.db-wal"), &middle)).await;
+
+    let mut wanted = Vec::new();
+    for text in [SURNAME, NAME, PHONE, EMAIL, STRAY, PEOPLE.people()[ANNA].code.expose()] {
+        wanted.extend(forms(text));
+    }
+    wanted.push(middle);
+    // While it runs, with the WAL and whatever lies about, and when it has ended.
+    let (mut running, mut ended) = (0, 0);
+    search(&deployed.folder.path(""), &wanted, &mut running);
+    deployed.terminate();
+    assert!(deployed.ended());
+    search(&deployed.folder.path(""), &wanted, &mut ended);
+    assert!(running > 20 && ended > 20, "only {running} and {ended} files were searched");
+    let log = std::fs::read_to_string(deployed.folder.path("gateway.log")).unwrap();
+    assert!(log.lines().count() > 10, "the gateway logs too little to be searched: {log}");
+    // Nor is a token: whoever reads the logs must not be able to use one.
+    assert!(!log.contains("Bearer ") && !log.contains(".eyJ"), "a token is in the log");
+}
+
+/// Pushed: one copy that is fetched and acknowledged, one that a withdrawal cancels. While they wait they are locked;
+/// returned are bytes of the first under lock.
+async fn push_and_withdraw(deployed: &Deployed, anna: &Situation) -> Vec<u8> {
     let push = json!({
         "record_type": "anagrafica_nucleo",
         "subject": crate::world::asks::anna(),
@@ -84,26 +108,7 @@ async fn what_is_planted_is_in_no_file_afterwards() {
     anna.withdraw().await;
     until("nothing waits", async || log.backlog().await.unwrap().waiting == 0).await;
     log.close().await;
-
-    let mut wanted = Vec::new();
-    for text in [SURNAME, NAME, PHONE, EMAIL, STRAY, PEOPLE.people()[ANNA].code.expose()] {
-        wanted.extend(forms(text));
-    }
-    // Not even under lock: the writer empties the WAL within its next round of housekeeping.
-    let middle = locked.copy[locked.copy.len() / 2..].to_vec();
-    until("the locked bytes are gone", async || !holds(&deployed.folder.path("varco.db-wal"), &middle)).await;
-    wanted.push(middle);
-    // While it runs, with the WAL and whatever lies about, and when it has ended.
-    let (mut running, mut ended) = (0, 0);
-    search(&deployed.folder.path(""), &wanted, &mut running);
-    deployed.terminate();
-    assert!(deployed.ended());
-    search(&deployed.folder.path(""), &wanted, &mut ended);
-    assert!(running > 20 && ended > 20, "only {running} and {ended} files were searched");
-    let log = std::fs::read_to_string(deployed.folder.path("gateway.log")).unwrap();
-    assert!(log.lines().count() > 10, "the gateway logs too little to be searched: {log}");
-    // Nor is a token: whoever reads the logs must not be able to use one.
-    assert!(!log.contains("Bearer ") && !log.contains(".eyJ"), "a token is in the log");
+    locked.copy[locked.copy.len() / 2..].to_vec()
 }
 
 fn holds(path: &Path, wanted: &[u8]) -> bool {

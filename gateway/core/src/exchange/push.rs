@@ -28,7 +28,7 @@ use super::authorize::{
 };
 use super::outcome::{Account, Branch, End, Guarded, Outcome, Refused, Salts, Sealed, operator_body, slots};
 use super::pushed::{Addressed, Push, PushKey, RecipientName};
-use super::record::AgencyRecord;
+use super::record::{AgencyRecord, Assurance, Said, SaidOf};
 use super::registered::{StreamChange, StreamKind, wrong_world};
 use super::verify::VerifiedRequest;
 
@@ -225,12 +225,15 @@ impl Consignor<'_> {
             household: &household,
         };
         // It was checked before; a record that does not fit is nobody's.
-        let Ok(record) = AgencyRecord::check(push.record.0.clone(), request.digest, &plan.record_type) else {
+        let sealed = Said { digest: request.digest, of: SaidOf::Bytes, by: Assurance::Seal };
+        let Ok(record) = AgencyRecord::check(push.record.0.clone(), sealed, &plan.record_type) else {
             return refuse(Code::RequestInvalid, "the record does not fit its type".to_owned());
         };
         let reduced = reduce_for(plan, record.values, &towards);
         said.insert("findings".into(), json!(reduced.findings));
-        said.insert("source".into(), json!(record.source));
+        said.insert("source".into(), json!(record.said.digest));
+        said.insert("source_by".into(), json!(record.said.by));
+        said.insert("source_of".into(), json!(record.said.of));
         let fields: Vec<Value> = reduced.outcomes.iter().map(outcome_value).collect();
         said.insert("outcomes".into(), Value::Array(fields.clone()));
         let views: Map<String, Value> = reduced.outcomes.iter().filter_map(shown).collect();
