@@ -97,7 +97,8 @@ fn write(value: &Value, out: &mut String) {
     }
 }
 
-fn write_text(text: &str, out: &mut String) {
+/// A text as a JSON string, quotes included, ASCII only.
+pub fn write_text(text: &str, out: &mut String) {
     use fmt::Write as _;
     out.push('"');
     for c in text.chars() {

@@ -79,6 +79,25 @@ impl Timestamp {
     }
 }
 
+/// The wall clock of Rome, written as if it were UTC: an hour ahead, two from the last Sunday of March to the last of
+/// October, both at 01:00 UTC (Directive 2000/84/EC).
+pub fn rome(at: Timestamp) -> Timestamp {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let change =
+        |month| last_sunday(at.date().year(), month).map(|date| Timestamp::start_of(date).plus(HOUR));
+    let summer = match (change(Month::March), change(Month::October)) {
+        (Some(from), Some(until)) => (from..until).contains(&at),
+        (Some(_) | None, _) => false,
+    };
+    at.plus(if summer { HOUR * 2 } else { HOUR })
+}
+
+/// Of a month with 31 days.
+fn last_sunday(year: i32, month: Month) -> Option<Date> {
+    let last = Date::from_calendar_date(year, month, 31).ok()?;
+    last.checked_sub(time::Duration::days(last.weekday().number_days_from_sunday().into()))
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let t = self.datetime();
@@ -148,6 +167,19 @@ mod tests {
             assert_eq!(t.to_string().parse::<Timestamp>(), Ok(t));
         }
         assert_eq!(Timestamp::from_seconds(1_767_268_800).to_string(), "2026-01-01T12:00:00.000Z");
+    }
+
+    #[test]
+    fn rome_changes_its_clock_twice_a_year() {
+        for (utc, there) in [
+            ("2026-03-29T00:59:59.999Z", "2026-03-29T01:59:59.999Z"),
+            ("2026-03-29T01:00:00.000Z", "2026-03-29T03:00:00.000Z"),
+            ("2026-10-25T00:59:59.999Z", "2026-10-25T02:59:59.999Z"),
+            ("2026-10-25T01:00:00.000Z", "2026-10-25T02:00:00.000Z"),
+            ("2027-12-31T23:30:00.000Z", "2028-01-01T00:30:00.000Z"),
+        ] {
+            assert_eq!(rome(utc.parse().unwrap()).to_string(), there);
+        }
     }
 
     #[test]

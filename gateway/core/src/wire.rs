@@ -25,7 +25,7 @@ mod verify;
 pub use fault::{Fault, Part, SealFault, Step, WireError};
 pub use header::{digest_header, parse_digest};
 pub use record::{VerifiedRecord, record_jws, verify_record};
-pub use sign::{AnswerClaims, LIFETIME, RequestClaims, SignFault, sign_request, sign_response};
+pub use sign::{AnswerClaims, LIFETIME, RequestClaims, SignFault, alert_jws, sign_request, sign_response};
 pub use statement::{Statement, StatementError, sign_statement, verify_statement};
 pub use token::{JoseHeaders, TOKEN_MAX, TokenType};
 pub use verify::{

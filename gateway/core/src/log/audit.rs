@@ -2,6 +2,9 @@
 //!
 //! Feed it the entries in order, as they lie in storage, and it tells what is true of each. It trusts nothing it is
 //! given except the heads to compare with, whose signatures the caller has checked.
+//!
+//! Reading and hashing an entry ([`examine`]) needs nothing but that entry, so that it can be done for many at once;
+//! [`Audit::take`] then takes them in order.
 
 use std::collections::BTreeMap;
 
@@ -117,10 +120,83 @@ pub struct OrderFault {
     pub got: u64,
 }
 
+/// What one entry shows by itself.
+#[derive(Clone, Debug)]
+pub struct Examined {
+    index: u64,
+    hash: Sha256,
+    /// `None` when the leaf is not one, or not what was kept beside it.
+    leaf: Option<Sound>,
+}
+
+/// An entry whose leaf is one.
+#[derive(Clone, Debug)]
+struct Sound {
+    at: Timestamp,
+    kind: Kind,
+    order: Option<Erases>,
+    bodies: Bodies,
+}
+
+#[derive(Clone, Debug)]
+enum Bodies {
+    Gone(Vec<SlotName>),
+    Tampered(SlotName),
+    Unread,
+    Whole,
+}
+
+impl Examined {
+    /// The leaf's hash, over the bytes that were given.
+    pub const fn hash(&self) -> Sha256 {
+        self.hash
+    }
+
+    pub const fn index(&self) -> u64 {
+        self.index
+    }
+}
+
+/// Hashes and reads one entry and compares its bodies with what the leaf commits to. Costs some microseconds.
+pub fn examine(stored: Stored<'_>) -> Examined {
+    let hash = leaf_hash(stored.leaf);
+    let recorded = stored.leaf_hash.is_none_or(|recorded| recorded == hash);
+    let leaf = Leaf::parse(stored.leaf).ok().filter(|leaf| recorded && leaf.index() == stored.index);
+    let leaf = leaf.map(|leaf| Sound {
+        at: leaf.at(),
+        kind: leaf.kind(),
+        order: leaf.content().erases.clone().filter(|_| leaf.kind().orders_erasure()),
+        bodies: bodies(&leaf, stored),
+    });
+    Examined { index: stored.index, hash, leaf }
+}
+
+fn bodies(leaf: &Leaf, stored: Stored<'_>) -> Bodies {
+    let mut gone = Vec::new();
+    for name in SlotName::ALL {
+        let there = stored.sealed.contains(&name);
+        match (leaf.content().commitments.commitment(name), stored.slots.slot(name)) {
+            (Some(_) | None, _) if stored.damaged.contains(&name) => return Bodies::Tampered(name),
+            (Some(_), None) if there => {}
+            (None, None) if !there => {}
+            (Some(_), None) => gone.push(name),
+            (Some(committed), Some(slot)) if slot.commitment() == committed => {}
+            (_, Some(_)) | (None, None) => return Bodies::Tampered(name),
+        }
+    }
+    match (gone.is_empty(), stored.sealed.is_empty()) {
+        (true, true) => Bodies::Whole,
+        (true, false) => Bodies::Unread,
+        (false, _) => Bodies::Gone(gone),
+    }
+}
+
 /// An audit under way. Its memory grows with the number of findings, not with the log.
 #[derive(Clone, Debug)]
 pub struct Audit {
     frontier: Frontier,
+    /// Where it began: 0, or in a part of a log its first entry.
+    first: u64,
     /// The next index; equal to the frontier's size until an entry is missing.
     next: u64,
     last_at: Option<Timestamp>,
@@ -205,12 +281,20 @@ impl Orders {
 impl Audit {
     /// An audit against heads whose signatures were checked: the last checkpoint, the anchor, those in receipts.
     pub fn against(heads: &[Head]) -> Self {
+        Self::part(Frontier::new(), heads)
+    }
+
+    /// An audit of a part of a log that begins after the tree of this frontier, which the caller has made from hashes
+    /// it trusts.
+    pub fn part(before: Frontier, heads: &[Head]) -> Self {
+        let first = before.size();
         let mut heads: Vec<_> = heads.iter().map(|head| (*head, HeadVerdict::Beyond)).collect();
         heads.sort_by_key(|(head, _)| head.size);
         heads.dedup();
         let mut audit = Self {
-            frontier: Frontier::new(),
-            next: 0,
+            frontier: before,
+            first,
+            next: first,
             last_at: None,
             intact: 0,
             unread: 0,
@@ -226,21 +310,29 @@ impl Audit {
         audit
     }
 
+    /// [`examine`] and [`Audit::take`] in one.
+    pub fn entry(&mut self, stored: Stored<'_>) -> Result<(), OrderFault> {
+        self.take(examine(stored))
+    }
+
     /// Takes the next entry. What is found about it now may still change: an order to erase comes after the entries
     /// it is about.
-    pub fn entry(&mut self, stored: Stored<'_>) -> Result<(), OrderFault> {
-        if stored.index < self.next {
-            return Err(OrderFault { expected: self.next, got: stored.index });
+    pub fn take(&mut self, examined: Examined) -> Result<(), OrderFault> {
+        let index = examined.index;
+        if index < self.next {
+            return Err(OrderFault { expected: self.next, got: index });
         }
-        if stored.index > self.next {
-            self.found(Finding { first: self.next, last: stored.index - 1, verdict: Verdict::Missing });
+        if index > self.next {
+            self.found(Finding { first: self.next, last: index - 1, verdict: Verdict::Missing });
         }
-        let hash = leaf_hash(stored.leaf);
-        if self.frontier.size() == stored.index {
-            self.frontier.push(hash);
+        if self.frontier.size() == index {
+            self.frontier.push(examined.hash);
         }
-        self.next = stored.index.saturating_add(1);
-        self.judge(stored, hash);
+        self.next = index.saturating_add(1);
+        match examined.leaf {
+            Some(sound) => self.judge(index, sound),
+            None => self.found_at(index, Verdict::LeafTampered),
+        }
         self.compare_heads();
         Ok(())
     }
@@ -264,6 +356,13 @@ impl Audit {
         self.compare_heads();
     }
 
+    /// An order to erase that lies outside the part that is audited: the caller has checked that it is in the log.
+    pub fn order(&mut self, leaf: &Leaf) {
+        if let Some(erases) = leaf.content().erases.clone().filter(|_| leaf.kind().orders_erasure()) {
+            self.orders.push((leaf.index(), leaf.kind(), erases));
+        }
+    }
+
     /// The report, once the last entry has been taken.
     pub fn finish(mut self) -> Report {
         let orders = Orders::of(std::mem::take(&mut self.orders));
@@ -281,7 +380,8 @@ impl Audit {
         self.findings.sort_by_key(|finding| finding.first);
         let whole = self.frontier.size() == self.next;
         for (head, verdict) in &mut self.heads {
-            if *verdict == HeadVerdict::Beyond && head.size <= self.next {
+            // What was before the part is not known here.
+            if *verdict == HeadVerdict::Beyond && (head.size <= self.next || head.size < self.first) {
                 *verdict = HeadVerdict::Unknown;
             }
         }
@@ -298,41 +398,23 @@ impl Audit {
         }
     }
 
-    fn judge(&mut self, stored: Stored<'_>, hash: Sha256) {
-        let recorded = stored.leaf_hash.is_none_or(|recorded| recorded == hash);
-        let leaf = match Leaf::parse(stored.leaf) {
-            Ok(leaf) if recorded && leaf.index() == stored.index => leaf,
-            Ok(_) | Err(_) => return self.found_at(stored.index, Verdict::LeafTampered),
-        };
-        if self.last_at.is_some_and(|last| leaf.at() < last) {
-            self.back_in_time.push(stored.index);
+    fn judge(&mut self, index: u64, sound: Sound) {
+        if self.last_at.is_some_and(|last| sound.at < last) {
+            self.back_in_time.push(index);
         }
-        self.last_at = Some(leaf.at());
-        *self.kinds.entry(leaf.kind()).or_default() += 1;
-        if let Some(erases) = leaf.content().erases.as_ref().filter(|_| leaf.kind().orders_erasure()) {
-            self.orders.push((stored.index, leaf.kind(), erases.clone()));
+        self.last_at = Some(sound.at);
+        *self.kinds.entry(sound.kind).or_default() += 1;
+        if let Some(erases) = sound.order {
+            self.orders.push((index, sound.kind, erases));
         }
-        let mut gone = Vec::new();
-        for name in SlotName::ALL {
-            let there = stored.sealed.contains(&name);
-            match (leaf.content().commitments.commitment(name), stored.slots.slot(name)) {
-                (Some(_) | None, _) if stored.damaged.contains(&name) => {
-                    return self.found_at(stored.index, Verdict::BodyTampered(name));
-                }
-                (Some(_), None) if there => {}
-                (None, None) if !there => {}
-                (Some(_), None) => gone.push(name),
-                (Some(committed), Some(slot)) if slot.commitment() == committed => {}
-                (_, Some(_)) | (None, None) => {
-                    return self.found_at(stored.index, Verdict::BodyTampered(name));
-                }
+        match sound.bodies {
+            Bodies::Gone(names) => self.lacks(index, sound.kind, names),
+            Bodies::Tampered(name) => self.found_at(index, Verdict::BodyTampered(name)),
+            Bodies::Unread => {
+                self.intact += 1;
+                self.unread += 1;
             }
-        }
-        if gone.is_empty() {
-            self.intact += 1;
-            self.unread += u64::from(!stored.sealed.is_empty());
-        } else {
-            self.lacks(stored.index, leaf.kind(), gone);
+            Bodies::Whole => self.intact += 1,
         }
     }
 

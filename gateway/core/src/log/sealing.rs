@@ -97,10 +97,18 @@ pub fn about_from_bytes(bytes: &[u8]) -> Option<Vec<Pseudonym>> {
 pub const OPERATOR: &str = "operator";
 pub const OFFICE: &str = "office";
 pub const SUBJECT: &str = "subject";
+pub const CASE: &str = "case";
+pub const SEAL: &str = "seal";
 
 /// A member of the operator's body that is a text.
 pub fn operator_member(slots: &Slots, name: &str) -> Option<String> {
     let body: serde_json::Value = serde_json::from_str(&slots.operator.as_ref()?.body).ok()?;
+    body.get(name)?.as_str().map(str::to_owned)
+}
+
+/// A member of the subject's body that is a text.
+pub fn subject_member(slots: &Slots, name: &str) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_str(&slots.subject.as_ref()?.body).ok()?;
     body.get(name)?.as_str().map(str::to_owned)
 }
 

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use crate::hash::Sha256;
 use crate::log::checkpoint::decimal;
-use crate::log::tree::{self, Hashes, node_hash};
+use crate::log::tree::{self, Frontier, Hashes, node_hash};
 
 /// Hashes in a full tile, entries in a full bundle.
 pub const WIDTH: u64 = 256;
@@ -235,6 +235,11 @@ pub fn for_inclusion(index: u64, size: u64) -> Vec<TileId> {
 /// The tiles needed for a consistency proof between two sizes.
 pub fn for_consistency(old: u64, new: u64) -> Vec<TileId> {
     wanted(new, |seen| tree::consistency_proof(seen, old, new).is_ok())
+}
+
+/// The tiles needed for the frontier of an earlier size.
+pub fn for_frontier(old: u64, size: u64) -> Vec<TileId> {
+    wanted(size, |seen| Frontier::at(seen, old).is_some())
 }
 
 fn wanted(size: u64, prove: impl FnOnce(&Seen) -> bool) -> Vec<TileId> {

@@ -42,6 +42,13 @@ impl Frontier {
         Self { size: 0, peaks: Vec::new() }
     }
 
+    /// The frontier of the tree of this size; `None` when a node is not known.
+    pub fn at(hashes: &dyn Hashes, size: u64) -> Option<Self> {
+        let levels = (0..u64::BITS).rev().filter(|level| size >> level & 1 == 1);
+        let peaks = levels.map(|level| hashes.node(level, (size >> level) - 1)).collect::<Option<_>>()?;
+        Some(Self { size, peaks })
+    }
+
     pub const fn size(&self) -> u64 {
         self.size
     }

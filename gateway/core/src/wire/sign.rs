@@ -92,6 +92,24 @@ pub fn sign_response(
     Ok(headers)
 }
 
+/// An alert as a webhook carries it: a compact JWS that says who sends it, to whom and when. `jti` is the alert's
+/// identifier, so that a receiver knows one that comes again.
+pub fn alert_jws(
+    alert: &Value,
+    (issuer, audience): (&str, &str),
+    signer: &dyn Signer,
+    now: Timestamp,
+) -> Result<String, SignFault> {
+    let payload = json!({
+        "alert": alert,
+        "aud": audience,
+        "iat": now.seconds(),
+        "iss": issuer,
+        "jti": alert.get("alert").and_then(Value::as_str).unwrap_or_default(),
+    });
+    compact(TokenType::Alert, &payload, signer)
+}
+
 /// One compact JWS over the canonical text of `payload`.
 pub(super) fn compact(typ: TokenType, payload: &Value, signer: &dyn Signer) -> Result<String, SignFault> {
     compact_text(typ, &json::canonical(payload), signer)

@@ -22,6 +22,8 @@ const AUDIENCES_MAX: usize = 8;
 /// What a token is, said in `typ` so that one kind cannot stand for another (RFC 8725 section 3.11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenType {
+    /// Something for a person to look at: `varco-alert+jwt`.
+    Alert,
     /// The three tokens of a message: `JWT`, as ModI wants.
     Message,
     /// A released record: `varco-record+jwt`.
@@ -33,6 +35,7 @@ pub enum TokenType {
 impl TokenType {
     pub const fn text(self) -> &'static str {
         match self {
+            Self::Alert => "varco-alert+jwt",
             Self::Message => "JWT",
             Self::Record => "varco-record+jwt",
             Self::Statement => "varco-statement+jwt",
@@ -43,6 +46,7 @@ impl TokenType {
 /// The protected headers of one key's tokens, as base64url: they never change, so they are made once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoseHeaders {
+    alert: String,
     message: String,
     record: String,
     statement: String,
@@ -63,6 +67,7 @@ impl JoseHeaders {
     fn new(header: impl Fn(&str) -> Value) -> Self {
         let text = |typ: TokenType| URL_SAFE_NO_PAD.encode(json::canonical(&header(typ.text())));
         Self {
+            alert: text(TokenType::Alert),
             message: text(TokenType::Message),
             record: text(TokenType::Record),
             statement: text(TokenType::Statement),
@@ -71,6 +76,7 @@ impl JoseHeaders {
 
     pub fn of_type(&self, typ: TokenType) -> &str {
         match typ {
+            TokenType::Alert => &self.alert,
             TokenType::Message => &self.message,
             TokenType::Record => &self.record,
             TokenType::Statement => &self.statement,

@@ -38,6 +38,16 @@ fn longest() -> Draft {
 }
 
 #[test]
+fn a_leaf_is_written_as_the_canonical_json_of_its_members() {
+    let mut order = Draft::new(Kind::Prune, disclosure(3).id);
+    order.erases = Erases::new(3, 9, &[SlotName::Subject, SlotName::Decision]);
+    for draft in [disclosure(1), longest(), order, Draft::new(Kind::Open, disclosure(2).id)] {
+        let leaf = draft.leaf(INDEX_MAX, at());
+        assert_eq!(leaf.as_str(), json::canonical_of(&Raw::from(leaf.content())));
+    }
+}
+
+#[test]
 fn a_leaf_is_canonical_json_with_commitments_only() {
     let draft = disclosure(1);
     let leaf = draft.leaf(41, at());
