@@ -17,6 +17,8 @@ pub struct SealedRow {
     /// Terms to search by.
     pub who: Option<String>,
     pub office: Option<String>,
+    pub in_case: Option<String>,
+    pub seal: Option<String>,
     pub subjects: Vec<String>,
 }
 
@@ -81,7 +83,8 @@ pub fn renew(
         }
     }
     let operator = open(keyring, old, index, Part::Slot(SlotName::Operator), row.operator.as_deref())?;
-    let slots = Slots { operator, ..Slots::default() };
+    let subject = open(keyring, old, index, Part::Slot(SlotName::Subject), row.subject.as_deref())?;
+    let slots = Slots { operator, subject, ..Slots::default() };
     find_by(&mut renewed, &to, &slots, &about(keyring, old, index, row.about.as_deref())?);
     Ok(renewed)
 }
@@ -91,6 +94,9 @@ fn find_by(row: &mut SealedRow, key: &EpochKey, slots: &Slots, subjects: &[Pseud
         |name: &str| sealing::operator_member(slots, name).map(|value| sealing::term(key, name, &value));
     row.who = member(sealing::OPERATOR);
     row.office = member(sealing::OFFICE);
+    row.seal = member(sealing::SEAL);
+    row.in_case =
+        sealing::subject_member(slots, sealing::CASE).map(|case| sealing::term(key, sealing::CASE, &case));
     row.subjects =
         subjects.iter().map(|person| sealing::term(key, sealing::SUBJECT, person.as_str())).collect();
 }

@@ -156,6 +156,14 @@ impl Address {
         Ok(())
     }
 
+    /// A connection to PostgreSQL for a single small statement; none to SQLite, which has one writer.
+    pub async fn plain(&self) -> Result<Option<PgConnection>, ConnectError> {
+        match &self.0 {
+            Backend::Postgres(options) => Ok(Some(options.connect().await?)),
+            Backend::Sqlite(_) => Ok(None),
+        }
+    }
+
     /// Connections that can only read. The schema must be there.
     pub async fn readers(&self) -> Result<Pools, ConnectError> {
         match &self.0 {
@@ -180,6 +188,7 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (3, "search", include_str!("../migrations/sqlite/0003_search.sql")),
     (30, "bodies", include_str!("../migrations/sqlite/0030_bodies.sql")),
     (31, "holds", include_str!("../migrations/sqlite/0031_holds.sql")),
+    (40, "watching", include_str!("../migrations/sqlite/0040_watching.sql")),
 ];
 const POSTGRES: &[(i64, &str, &str)] = &[
     (1, "ledger", include_str!("../migrations/postgres/0001_ledger.sql")),
@@ -187,6 +196,7 @@ const POSTGRES: &[(i64, &str, &str)] = &[
     (3, "search", include_str!("../migrations/postgres/0003_search.sql")),
     (30, "bodies", include_str!("../migrations/postgres/0030_bodies.sql")),
     (31, "holds", include_str!("../migrations/postgres/0031_holds.sql")),
+    (40, "watching", include_str!("../migrations/postgres/0040_watching.sql")),
 ];
 
 fn schema(versions: &'static [(i64, &'static str, &'static str)]) -> Migrator {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use varco_core::hash::Sha256;
 use varco_core::log::entry::{Erases, Kind, Slot, SlotName};
 use varco_core::log::sealing;
+use varco_core::log::summary::facets;
 use varco_core::time::Timestamp;
 
 use crate::bodies::{self, SealedRow};
@@ -16,6 +17,9 @@ use crate::plan::{Entry, Plan};
 use crate::rows::{Cell, Insert, Length, ROWS_MAX, Script, execute};
 use crate::statements::int;
 use crate::submission::Keeping;
+
+/// Entries in a block of `log_facet`.
+pub const BLOCK: u64 = 256;
 
 /// Under which key bodies are sealed.
 #[derive(Clone, Copy)]
@@ -31,6 +35,7 @@ pub async fn write(
     hashes: &[Sha256],
     sealing: &Sealing<'_>,
 ) -> Result<(), StatementError> {
+    write_facets(link, facets_of(&plan.entries)).await?;
     let mut chunks = plan.entries.chunks(ROWS_MAX).zip(hashes.chunks(ROWS_MAX)).peekable();
     let mut script = Script::default();
     let mut expected = 0;
@@ -46,6 +51,51 @@ pub async fn write(
     expected += closed.len() as u64;
     // Another replica has entered one of them as interrupted: it must not get a second outcome.
     if execute(link, script).await? == expected { Ok(()) } else { Err(StatementError::ClaimGone) }
+}
+
+/// In which blocks of 256 entries a field left or a layer withheld something.
+pub fn facets_of(entries: &[Entry<'_>]) -> BTreeSet<(String, u64)> {
+    let mut found = BTreeSet::new();
+    for entry in entries {
+        if !matches!(entry.leaf.kind(), Kind::Denial | Kind::Disclosure) {
+            continue;
+        }
+        let body = entry.slots.decision.as_ref().map(|slot| slot.body.as_str()).unwrap_or_default();
+        let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+        let outcomes = body.get("outcomes").and_then(serde_json::Value::as_array);
+        let facets = facets(outcomes.map(Vec::as_slice).unwrap_or_default());
+        found.extend(facets.into_iter().map(|facet| (facet, entry.leaf.index() / BLOCK)));
+    }
+    found
+}
+
+/// A block has most of its facets already, so that nobody counts these rows.
+pub async fn write_facets(link: &mut Link, facets: BTreeSet<(String, u64)>) -> Result<(), sqlx::Error> {
+    const FACETS: Insert =
+        Insert { head: "INSERT INTO log_facet (facet, block)", tail: "ON CONFLICT DO NOTHING" };
+    let rows: Vec<[Cell; 2]> =
+        facets.into_iter().map(|(facet, block)| [Cell::Text(facet), Cell::Int(int(block))]).collect();
+    for chunks in rows.chunks(ROWS_MAX * 16) {
+        let mut script = Script::default();
+        for chunk in chunks.chunks(ROWS_MAX) {
+            script.insert(&FACETS, chunk.to_vec(), Length::Padded(chunk.len().next_power_of_two()));
+        }
+        execute(link, script).await?;
+    }
+    Ok(())
+}
+
+/// The rows of entries, without any plan: for logs made in bulk.
+pub fn script(
+    entries: &[Entry<'_>],
+    hashes: &[Sha256],
+    sealing: &Sealing<'_>,
+) -> Result<Script, StatementError> {
+    let mut script = Script::default();
+    for (entries, hashes) in entries.chunks(ROWS_MAX).zip(hashes.chunks(ROWS_MAX)) {
+        say_entries(&mut script, entries, hashes, sealing)?;
+    }
+    Ok(script)
 }
 
 /// Gives back how many rows this inserts.
@@ -92,9 +142,9 @@ fn say_entries(
     Ok((2 * entries.len() + rows.len()) as u64)
 }
 
-fn say_bodies(script: &mut Script, sealed: Vec<[Cell; 8]>, kept: Vec<[Cell; 8]>) {
+fn say_bodies(script: &mut Script, sealed: Vec<[Cell; 10]>, kept: Vec<[Cell; 8]>) {
     const SEALED: Insert = Insert {
-        head: "INSERT INTO log_body (idx, epoch, decision, operator, subject, about, who, office)",
+        head: "INSERT INTO log_body (idx, epoch, decision, operator, subject, about, who, office, in_case, seal)",
         tail: "",
     };
     const KEPT: Insert = Insert {
@@ -106,7 +156,7 @@ fn say_bodies(script: &mut Script, sealed: Vec<[Cell; 8]>, kept: Vec<[Cell; 8]>)
     script.insert(&KEPT, kept, Length::Exact);
 }
 
-fn sealed_row(index: u64, epoch: u32, row: SealedRow) -> [Cell; 8] {
+fn sealed_row(index: u64, epoch: u32, row: SealedRow) -> [Cell; 10] {
     [
         Cell::Int(int(index)),
         Cell::Int(i64::from(epoch)),
@@ -116,6 +166,8 @@ fn sealed_row(index: u64, epoch: u32, row: SealedRow) -> [Cell; 8] {
         Cell::MaybeBytes(row.about),
         Cell::MaybeText(row.who),
         Cell::MaybeText(row.office),
+        Cell::MaybeText(row.in_case),
+        Cell::MaybeText(row.seal),
     ]
 }
 
@@ -161,12 +213,13 @@ pub async fn erase(
     for name in erases.slots() {
         let (body, plain) = match name {
             SlotName::Decision => ("decision = NULL", "decision_salt = NULL, decision = NULL"),
-            SlotName::Operator => {
-                ("operator = NULL, who = NULL, office = NULL", "operator_salt = NULL, operator = NULL")
-            }
+            SlotName::Operator => (
+                "operator = NULL, who = NULL, office = NULL, seal = NULL",
+                "operator_salt = NULL, operator = NULL",
+            ),
             SlotName::Subject => {
                 forget_people(link, erases, &kinds, keyring).await?;
-                ("subject = NULL, about = NULL", "subject_salt = NULL, subject = NULL")
+                ("subject = NULL, about = NULL, in_case = NULL", "subject_salt = NULL, subject = NULL")
             }
         };
         statements.extend([sealed(body), clear(plain)]);

@@ -24,12 +24,13 @@ use crate::db::{Backend, Link};
 use crate::entry_rows::Sealing;
 use crate::fault::{CertifyError, CommitError, Forked, StatementError};
 use crate::holds;
+use crate::kept::{self, Record};
 use crate::keyring::Keyring;
 use crate::nodes::WIDTH;
 use crate::parcels;
 use crate::plan::{Known, Plan, Verdict};
 use crate::renewal::{self, Renewal};
-use crate::rows::Script;
+use crate::rows::{self, Script};
 use crate::setup::{Names, Setup};
 use crate::statements::{self, Emptied, Lock, State, Wal};
 use crate::stored;
@@ -192,6 +193,17 @@ impl Ledger {
         self.finish(last, appended.as_ref()).await?;
         self.open.retain(|exchange| !open.contains(exchange));
         Ok(appended)
+    }
+
+    /// Keeps records that are no entries, all of them or none.
+    pub async fn keep(&mut self, records: &[Record]) -> Result<(), CommitError> {
+        let mut script = statements::begin(&self.link);
+        for record in records {
+            kept::say(&mut script, record);
+        }
+        statements::commit(&mut script);
+        rows::execute(&mut self.link, script).await?;
+        Ok(())
     }
 
     /// The state as it is now, if it continues what this replica has signed.

@@ -10,11 +10,13 @@
 
 pub mod anchor;
 mod bodies;
+pub mod bulk;
 mod claims;
 pub mod db;
 mod entry_rows;
 pub mod fault;
 mod holds;
+pub mod kept;
 pub mod keyring;
 mod ledger;
 mod nodes;

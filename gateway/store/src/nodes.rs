@@ -69,11 +69,7 @@ impl Nodes {
 
     /// The frontier of the tree of this size; `None` when a tile is missing.
     pub fn frontier(&self, size: u64) -> Option<Frontier> {
-        let mut bytes = size.to_be_bytes().to_vec();
-        for level in (0..u64::BITS).rev().filter(|level| size >> level & 1 == 1) {
-            bytes.extend_from_slice(self.node(level, (size >> level) - 1)?.as_bytes());
-        }
-        Frontier::from_bytes(&bytes).ok()
+        Frontier::at(self, size)
     }
 }
 

@@ -41,7 +41,7 @@ pub async fn page(
     const ROWS: &str = "SELECT idx, epoch, decision, operator, subject, about FROM log_body \
          WHERE idx >= $1 AND idx < $2 AND epoch < $3 ORDER BY idx";
     const RENEW: &str = "UPDATE log_body SET epoch = ?, decision = ?, operator = ?, subject = ?, about = ?, who = ?, \
-         office = ? WHERE idx = ?";
+         office = ?, in_case = ?, seal = ? WHERE idx = ?";
     const FORGET: Insert = Insert { head: "DELETE FROM log_subject WHERE (subject, idx) IN (", tail: ")" };
     const FOUND: Insert =
         Insert { head: "INSERT INTO log_subject (subject, idx)", tail: "ON CONFLICT DO NOTHING" };
@@ -67,6 +67,8 @@ pub async fn page(
                 Cell::MaybeBytes(renewed.about),
                 Cell::MaybeText(renewed.who),
                 Cell::MaybeText(renewed.office),
+                Cell::MaybeText(renewed.in_case),
+                Cell::MaybeText(renewed.seal),
                 Cell::Int(idx),
             ],
         );

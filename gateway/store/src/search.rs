@@ -3,6 +3,7 @@
 //! A search never takes long: it looks through a bounded part of the log and says where to go on. A page may therefore
 //! be short, even empty, and still have a next one.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sqlx::AssertSqlSafe;
@@ -10,14 +11,14 @@ use tokio::time::Instant;
 use varco_core::id::Pseudonym;
 use varco_core::log::entry::Kind;
 use varco_core::log::leaf::Leaf;
-use varco_core::log::sealing;
+use varco_core::log::{sealing, summary};
 use varco_core::time::Timestamp;
 
 use crate::bodies;
 use crate::db::on;
-use crate::entry_rows::person_terms;
+use crate::entry_rows::{BLOCK, person_terms};
 use crate::keyring::Keyring;
-use crate::read::{PAGE_MAX, ReadError, Reader, SUBJECTS_MAX};
+use crate::read::{Bodies, PAGE_MAX, ReadError, Reader, SUBJECTS_MAX};
 
 /// Entries looked through with the first statement, and with each later one at most: 65,536 rows that must all be read
 /// take some 100 ms.
@@ -43,6 +44,14 @@ pub struct Search {
     pub code: Option<String>,
     pub operator: Option<String>,
     pub office: Option<String>,
+    /// A field that left.
+    pub field: Option<String>,
+    /// A layer that withheld something.
+    pub layer: Option<String>,
+    /// The case it was asked under.
+    pub case: Option<String>,
+    /// The key of the seal it was asked with.
+    pub seal: Option<String>,
     /// About one of these people: a person's pseudonyms of all epochs.
     pub subjects: Option<Vec<Pseudonym>>,
     /// Only entries before this index: where the last page ended.
@@ -81,20 +90,67 @@ impl Reader {
         end = end.min(search.before.unwrap_or(end));
         let begun = Instant::now();
         let mut entries = Vec::new();
-        let mut window = WINDOW_FIRST;
+        let facets = search.facets();
+        let mut window = if facets.is_empty() { WINDOW_FIRST } else { PAGE_MAX };
         while end > first && begun.elapsed() < PATIENCE {
+            end = end.min(self.last_with(&facets, end).await?);
+            if end <= first {
+                break;
+            }
             let left = search.limit.saturating_sub(u64::try_from(entries.len()).unwrap_or(u64::MAX));
             let start = end.saturating_sub(window).max(first);
-            let mut found = self.window(search, start..end, left).await?;
+            let mut found = match facets.is_empty() {
+                true => self.window(search, start..end, left).await?,
+                false => self.opened(search, start..end, left).await?,
+            };
             let full = u64::try_from(found.len()).is_ok_and(|found| found >= left);
             end = if full { found.last().map_or(start, Leaf::index) } else { start };
             entries.append(&mut found);
             if full {
                 break;
             }
-            window = window.saturating_mul(4).min(WINDOW_LAST);
+            if facets.is_empty() {
+                window = window.saturating_mul(4).min(WINDOW_LAST);
+            }
         }
         Ok(Found { entries, next: (end > first).then_some(end) })
+    }
+
+    /// Where the last block before `end` ends that has all of these; 0 when there is none.
+    async fn last_with(&self, facets: &[String], mut end: u64) -> Result<u64, ReadError> {
+        const LAST: &str = "SELECT max(block) FROM log_facet WHERE facet = $1 AND block <= $2";
+        for facet in facets {
+            let at = i64::try_from(end.saturating_sub(1) / BLOCK).unwrap_or(i64::MAX);
+            let block: Option<i64> = on!(&*self.pools, pool => {
+                sqlx::query_scalar(LAST).bind(facet.clone()).bind(at).fetch_one(pool).await?
+            });
+            let after = block.and_then(|block| u64::try_from(block).ok()).map_or(0, |block| block + 1);
+            end = end.min(after.saturating_mul(BLOCK));
+        }
+        Ok(end)
+    }
+
+    /// Like [`Self::window`], of entries whose opened bodies say what is looked for. At most a page is opened.
+    async fn opened(
+        &self,
+        search: &Search,
+        range: std::ops::Range<u64>,
+        limit: u64,
+    ) -> Result<Vec<Leaf>, ReadError> {
+        let mut found = self.window(search, range.clone(), PAGE_MAX).await?;
+        let bodies: BTreeMap<u64, Bodies> =
+            self.bodies_between(range.start, range.end).await?.into_iter().collect();
+        let facets = search.facets();
+        found.retain(|leaf| {
+            let decision = bodies.get(&leaf.index()).and_then(|bodies| bodies.slots.decision.as_ref());
+            let body: serde_json::Value =
+                decision.and_then(|slot| serde_json::from_str(&slot.body).ok()).unwrap_or_default();
+            let outcomes = body.get("outcomes").and_then(serde_json::Value::as_array);
+            let has = summary::facets(outcomes.map(Vec::as_slice).unwrap_or_default());
+            facets.iter().all(|facet| has.contains(facet))
+        });
+        found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(found)
     }
 
     /// The index of the first entry at this time or later.
@@ -127,11 +183,24 @@ impl Reader {
     }
 }
 
+impl Search {
+    /// What must be found in opened bodies.
+    fn facets(&self) -> Vec<String> {
+        let field = self.field.iter().map(|field| format!("field:{field}"));
+        field.chain(self.layer.iter().map(|layer| format!("layer:{layer}"))).collect()
+    }
+
+    /// Whether rows of sealed bodies are needed.
+    const fn needs_bodies(&self) -> bool {
+        self.operator.is_some() || self.office.is_some() || self.case.is_some() || self.seal.is_some()
+    }
+}
+
 /// The statement for one window: `$1..$2` is the range, `$3` the limit, the texts follow.
 fn statement(search: &Search, keyring: Option<&Keyring>) -> (String, Vec<String>) {
     let mut texts: Vec<String> = Vec::new();
     let mut sql = "SELECT e.leaf FROM log_entry e".to_owned();
-    if search.operator.is_some() || search.office.is_some() {
+    if search.needs_bodies() {
         sql.push_str(" JOIN log_body s ON s.idx = e.idx");
     }
     sql.push_str(" WHERE e.idx >= $1 AND e.idx < $2");
@@ -149,9 +218,12 @@ fn statement(search: &Search, keyring: Option<&Keyring>) -> (String, Vec<String>
             sql.push_str(&format!(" AND {column} = ${}", texts.len() + 3));
         }
     }
-    for (column, name, value) in
-        [("s.who", sealing::OPERATOR, &search.operator), ("s.office", sealing::OFFICE, &search.office)]
-    {
+    for (column, name, value) in [
+        ("s.who", sealing::OPERATOR, &search.operator),
+        ("s.office", sealing::OFFICE, &search.office),
+        ("s.in_case", sealing::CASE, &search.case),
+        ("s.seal", sealing::SEAL, &search.seal),
+    ] {
         if let Some(value) = value {
             let among = marks(&mut texts, bodies::terms(keyring, name, value));
             sql.push_str(&format!(" AND {column} IN ({among})"));

@@ -15,6 +15,7 @@ use varco_core::log::proof::Receipt;
 use varco_core::time::Timestamp;
 
 use crate::anchor::Anchor;
+use crate::kept::Record;
 use crate::keyring::Keyring;
 use crate::plan;
 use crate::read::{ReadError, Reader};
@@ -139,6 +140,13 @@ impl Store {
     pub async fn sign(&self) -> Result<Signed, Unavailable> {
         let (reply, answer) = oneshot::channel();
         self.send(Job::Sign(reply))?;
+        self.wait(answer).await?
+    }
+
+    /// Keeps records that are no entries: durable when `Ok`, all of them or none.
+    pub async fn keep(&self, records: Vec<Record>) -> Result<(), Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Job::Keep(records, reply))?;
         self.wait(answer).await?
     }
 

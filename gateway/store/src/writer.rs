@@ -13,6 +13,7 @@ use varco_core::log::proof::{Proof, Receipt};
 
 use crate::claims::Whose;
 use crate::fault::CommitError;
+use crate::kept::Record;
 use crate::ledger::{Appended, Done, Ledger, Work};
 use crate::plan::Verdict;
 use crate::recover::{self, Anchored, OpenError, Signed};
@@ -55,6 +56,8 @@ pub enum Job {
     Sign(Reply<Signed, Unavailable>),
     /// Finish what is queued before this, and end.
     Close(oneshot::Sender<()>),
+    /// Keep what is no entry.
+    Keep(Vec<Record>, Reply<(), Unavailable>),
     /// Do the housekeeping now.
     Tidy(oneshot::Sender<()>),
 }
@@ -65,7 +68,7 @@ impl Job {
         match self {
             Self::Append(_, reply) => reply.is_closed(),
             Self::Claim(_, reply) => reply.is_closed(),
-            Self::Close(_) | Self::Renew(_) | Self::Tidy(_) => false,
+            Self::Close(_) | Self::Keep(..) | Self::Renew(_) | Self::Tidy(_) => false,
             Self::Sign(reply) => reply.is_closed(),
         }
     }
@@ -77,6 +80,7 @@ impl Job {
             Self::Claim(_, reply) => drop(reply.send(Err(why.clone().into()))),
             Self::Close(reply) | Self::Tidy(reply) => drop(reply.send(())),
             Self::Renew(reply) => drop(reply.send(Err(why.clone()))),
+            Self::Keep(_, reply) => drop(reply.send(Err(why.clone()))),
             Self::Sign(reply) => drop(reply.send(Err(why.clone()))),
         }
     }
@@ -200,13 +204,14 @@ impl Writer {
 
     /// Writes a batch. Gives back who wants the writer to end.
     async fn serve(&mut self, jobs: &mut Vec<Job>) -> Vec<oneshot::Sender<()>> {
-        let (mut closing, mut tidying) = (Vec::new(), Vec::new());
+        let (mut closing, mut keeping, mut tidying) = (Vec::new(), Vec::new(), Vec::new());
         let mut batch = Batch::default();
         for job in jobs.drain(..).filter(|job| !job.is_abandoned()) {
             match job {
                 Job::Append(submission, reply) => batch.appends.push((submission, reply)),
                 Job::Claim(claim, reply) => batch.claims.push((claim, reply)),
                 Job::Close(reply) => closing.push(reply),
+                Job::Keep(records, reply) => keeping.push((records, reply)),
                 Job::Renew(reply) => self.renewing.wanted.push(reply),
                 Job::Sign(reply) => batch.signs.push(reply),
                 Job::Tidy(reply) => tidying.push(reply),
@@ -217,6 +222,9 @@ impl Writer {
             self.write(batch).await;
             self.shared.end();
         }
+        for (records, reply) in keeping {
+            let _ = reply.send(self.keep(&records).await);
+        }
         if !tidying.is_empty() {
             self.chores().await;
         }
@@ -224,6 +232,17 @@ impl Writer {
             let _ = reply.send(());
         }
         closing
+    }
+
+    async fn keep(&mut self, records: &[Record]) -> Result<(), Unavailable> {
+        let Gate::Open(ledger) = &mut self.gate else { return Err(self.shared.closed()) };
+        match timeout(BATCH_WAIT, ledger.keep(records)).await.unwrap_or(Err(CommitError::TooSlow)) {
+            Ok(()) => Ok(()),
+            Err(fault) => {
+                self.shut(fault.into());
+                Err(self.shared.closed())
+            }
+        }
     }
 
     /// INVARIANT: a claim is answered after the commit, an entry after commit, guard, signature and anchor.

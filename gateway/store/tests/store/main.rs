@@ -11,6 +11,8 @@ mod growth;
 #[cfg(test)]
 mod inject;
 #[cfg(test)]
+mod kept;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod log;
