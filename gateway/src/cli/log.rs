@@ -1,7 +1,8 @@
 //! `varco log`: checks of the access log, and proofs for other people.
 //!
 //! `verify` reads a whole log, `watch` only its checkpoints, `export` writes it out, `prove` makes one receipt from it,
-//! `receipt` checks one with nothing but a key. `erase`, `hold`, `lift` and `prune` write orders for officers to sign.
+//! `receipt` checks one with nothing but a key, `reconcile` many against the log; `alerts` and `incident` tell what happened.
+//! `erase`, `hold`, `lift` and `prune` write orders for officers to sign.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,19 +15,23 @@ use varco_jose::{AesBodyCipher, Ed25519NoteVerifier};
 use varco_store::keyring::Keyring;
 use varco_store::read::Reader;
 
+use super::language::Language;
+
 mod adopt;
+mod alerts;
 mod export;
+pub mod fixture;
+mod incident;
 mod order;
 mod prove;
 mod receipt;
+mod reconcile;
 mod replay;
 mod source;
 mod tiles;
 mod verify;
 mod watch;
 mod words;
-
-pub use words::Lang;
 
 /// A key file, a checkpoint, a receipt: all are far smaller.
 const FILE_MAX: u64 = 1024 * 1024;
@@ -43,12 +48,21 @@ enum Command {
     Adopt(adopt::Args),
     #[command(flatten)]
     Order(order::Command),
-    /// Write the log as files that anybody can check.
+    /// Show what people must look at.
+    Alerts(alerts::Args),
+    /// Write the log as files that anybody can check, or as records.
     Export(export::Args),
+    /// Make a large log that holds nobody, to measure with.
+    #[command(hide = true)]
+    Fixture(fixture::Args),
+    /// Ask whose fields a key, an operator, an office or an agency obtained.
+    Incident(Box<incident::Args>),
     /// Make the receipt of one entry from the database.
     Prove(prove::Args),
     /// Check a receipt without a database or a network.
     Receipt(receipt::Args),
+    /// Hold what parties keep against the log and against each other.
+    Reconcile(Box<reconcile::Args>),
     /// Make every decision again, from the policies and facts the log holds.
     Replay(replay::Args),
     /// Check the whole log: every leaf, body, signature and time.
@@ -79,6 +93,7 @@ pub struct BodyKeys {
 impl BodyKeys {
     /// Opens the database with the keys, if there are any; sealed bodies stay sealed without them.
     pub async fn reader(&self, url: &str, anchor: Option<&Path>) -> Result<Reader, Failure> {
+        noted(url).await;
         let beside = anchor.map(Keyring::beside).filter(|path| path.exists());
         let Some(path) = self.body_keys.clone().or(beside) else { return Ok(Reader::open(url).await?) };
         if !path.exists() {
@@ -97,7 +112,7 @@ struct Answer {
     json: bool,
     /// The language of the text.
     #[arg(long, value_enum, default_value_t)]
-    lang: Lang,
+    lang: Language,
 }
 
 /// Why a command cannot even be tried: all of them exit with 2.
@@ -105,6 +120,8 @@ struct Answer {
 pub enum Failure {
     #[error("the anchor `{0}` cannot be used")]
     Anchor(PathBuf, #[source] varco_store::anchor::AnchorError),
+    #[error(transparent)]
+    Archive(#[from] crate::archive::ArchiveError),
     #[error("a file of bodies is not of the form it must have")]
     Bodies,
     #[error("the checkpoint `{0}` is not one")]
@@ -138,10 +155,14 @@ pub enum Failure {
 pub fn run(args: Args) -> ExitCode {
     let (name, done) = match args.command {
         Command::Adopt(args) => ("adopt", adopt::run(args)),
+        Command::Alerts(args) => ("alerts", alerts::run(&args)),
         Command::Export(args) => ("export", export::run(&args)),
         Command::Order(command) => ("order", order::run(command)),
+        Command::Fixture(args) => ("fixture", fixture::run(&args)),
+        Command::Incident(args) => ("incident", incident::run(&args)),
         Command::Prove(args) => ("prove", prove::run(&args)),
         Command::Receipt(args) => ("receipt", receipt::run(&args)),
+        Command::Reconcile(args) => ("reconcile", reconcile::run(&args)),
         Command::Replay(args) => ("replay", replay::run(&args)),
         Command::Verify(args) => ("verify", verify::run(&args)),
         Command::Watch(args) => ("watch", watch::run(&args)),
@@ -182,6 +203,15 @@ fn read_keys(given: &str) -> Result<Vec<VerifierKey>, Failure> {
     let text = String::from_utf8(text).map_err(|_| Failure::Key(given.to_owned()))?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.map(|line| line.parse().map_err(|_| Failure::Key(line.to_owned()))).collect()
+}
+
+/// Writes down who opens a database. Where that is not possible, on a copy that nobody can write to, it is said.
+async fn noted(url: &str) {
+    let words = std::env::args().skip(1).take_while(|word| !word.starts_with('-')).take(2);
+    let command = words.collect::<Vec<_>>().join(" ");
+    if let Err(error) = crate::administration::note(url, &command).await {
+        eprintln!("varco: that the database is opened could not be noted: {error}");
+    }
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{NO, USAGE};
+use crate::administration::{self, Act};
 use crate::app::{system_clock, system_entropy};
 use crate::config::{self, Config};
 use crate::{start, telemetry};
@@ -74,8 +75,15 @@ async fn serve(config: Config, only: Option<Only>) -> ExitCode {
     if let Some(witness) = &running.app.witness {
         eprintln!("varco serve: witness {}", witness.verifier_key());
     }
+    let started = Act::new("started", &format!("serve {}", env!("CARGO_PKG_VERSION")));
+    if let Err(error) = administration::enter(&running.app, &started).await {
+        eprintln!("varco serve: that the gateway was started could not be entered: {error}");
+        return ExitCode::from(USAGE);
+    }
     println!("ready");
     until_stopped(only).await;
+    // A log that cannot be written any more does not keep the gateway from stopping.
+    let _ = administration::enter(&running.app, &Act::new("stopped", "serve")).await;
     match running.stop().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(unfinished) => {

@@ -39,12 +39,14 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         return Err(Failure::Usage("there is an anchor already; it is not replaced".to_owned()));
     }
     let channel = Channel { ca: Vec::new(), certificate: None, client_key: None };
-    let place = Place { database: Some(args.database), url: None, export: None, channel, keys: args.keys };
+    let place =
+        Place { database: Some(args.database), url: None, export: Vec::new(), channel, keys: args.keys };
     let checked = verify::run(&verify::Args {
         place,
         anchor: None,
         checkpoint: vec![args.checkpoint],
         receipt: Vec::new(),
+        officer_key: None,
         trust: args.trust,
         answer: args.answer,
     })?;

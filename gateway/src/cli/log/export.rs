@@ -1,109 +1,245 @@
 //! `varco log export`: the log as files that anybody can check without us: checkpoint, tiles and entries in the layout
-//! of c2sp.org/tlog-tiles, the bodies beside them, and a table for people.
+//! of c2sp.org/tlog-tiles, the bodies beside them, and a table for people. In one folder, or in archives of 65,536
+//! entries, each of which can be checked alone. Or as records for other programs, one a line.
 
-use std::io::Write as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use varco_core::log::bodies;
+use varco_core::log::entry::Slots;
 use varco_core::log::leaf::Leaf;
-use varco_core::log::tile::{self, BundleId, TileId};
+use varco_core::log::proof::{LogVerifier, Proof, Receipt};
+use varco_core::log::tile::{self, BundleId, TileId, Tiles, for_inclusion};
+use varco_core::log::tree::inclusion_path;
+use varco_jose::OfficerKey;
 use varco_store::anchor::Anchor;
-use varco_store::read::{ReadError, Reader};
+use varco_store::read::{Bodies, ReadError};
 
-use super::{BodyKeys, Failure, Trust, wait};
+use super::source::{PART, Place, Source};
+use super::{Failure, Trust, read_file, wait};
+
+mod records;
+pub mod sink;
+
+use records::Format;
+use sink::Sink;
 
 #[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("signed").required(true).multiple(true).args(["anchor", "checkpoint", "url", "export"])))]
 pub struct Args {
-    /// The database: `sqlite:<path>` or `postgres://...`. It is only read; the gateway may be running.
-    #[arg(long, value_name = "URL")]
-    database: String,
+    #[command(flatten)]
+    place: Place,
     /// The gateway's anchor file: what is exported ends with its checkpoint.
     #[arg(long, value_name = "FILE")]
-    anchor: PathBuf,
-    /// The folder to make.
-    #[arg(long, value_name = "FOLDER")]
+    anchor: Option<PathBuf>,
+    /// A checkpoint to end with, such as `GET /log/checkpoint` gave it with the witnesses' cosignatures.
+    #[arg(long, value_name = "FILE", conflicts_with = "anchor")]
+    checkpoint: Option<PathBuf>,
+    /// What is made.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// The first entry, for records.
+    #[arg(long, value_name = "INDEX", default_value_t = 0)]
+    first: u64,
+    /// The last entry, for records; the end of the log when not given.
+    #[arg(long, value_name = "INDEX")]
+    last: Option<u64>,
+    /// The folder to make, or the file for records.
+    #[arg(long, value_name = "FOLDER|FILE")]
     out: PathBuf,
-    #[command(flatten)]
-    keys: BodyKeys,
+    /// An officer's private key, PEM: signs the list of the files' hashes.
+    #[arg(long, value_name = "FILE")]
+    officer_key: Option<PathBuf>,
     #[command(flatten)]
     trust: Trust,
 }
 
+/// What is exported.
+struct Export<'a> {
+    source: &'a Source,
+    verifier: &'a LogVerifier,
+    note: String,
+    size: u64,
+    officer: Option<OfficerKey>,
+}
+
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let verifier = args.trust.verifier()?;
-    let note = Anchor::peek(&args.anchor).map_err(|fault| Failure::Anchor(args.anchor.clone(), fault))?;
-    let note =
-        note.ok_or_else(|| Failure::Usage("the anchor is empty: nothing was signed yet".to_owned()))?;
-    let checkpoint = verifier.open(note.as_bytes());
-    let checkpoint = checkpoint.map_err(|fault| Failure::Checkpoint(args.anchor.clone(), fault))?;
-    std::fs::create_dir_all(&args.out).map_err(|error| Failure::File(args.out.clone(), error))?;
+    let officer = args.officer_key.as_deref().map(officer).transpose()?;
     wait(async {
-        let reader = args.keys.reader(&args.database, Some(&args.anchor)).await?;
-        tiles(&reader, checkpoint.size, &args.out).await?;
-        entries(&reader, checkpoint.size, &args.out).await?;
-        reader.close().await;
-        Ok(())
-    })?;
-    write(&args.out, "README.txt", README.as_bytes())?;
-    // Last, so that a folder with a checkpoint is a whole one.
-    write(&args.out, "checkpoint", note.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn tiles(reader: &Reader, size: u64, out: &Path) -> Result<(), Failure> {
-    for id in TileId::all(size) {
-        let hashes = reader.tile(u32::from(id.level), id.n, size).await?;
-        let hashes = hashes.ok_or(ReadError::Damaged("tile"))?;
-        write(out, &id.to_string(), &tile::to_bytes(&hashes))?;
-    }
-    Ok(())
-}
-
-async fn entries(reader: &Reader, size: u64, out: &Path) -> Result<(), Failure> {
-    let path = out.join("entries.csv");
-    let fault = |error| Failure::File(path.clone(), error);
-    let mut table = std::io::BufWriter::new(std::fs::File::create(&path).map_err(fault)?);
-    table.write_all(b"index,at,kind,id,consumer,provider,purpose,record_type,code\n").map_err(fault)?;
-    for id in BundleId::all(size) {
-        let (from, to) = (id.first(), id.first().saturating_add(u64::from(id.width)));
-        let leaves = reader.leaves(from, to).await?;
-        let bundle = tile::bundle_to_bytes(leaves.iter().map(Vec::as_slice));
-        write(out, &id.to_string(), &bundle.ok_or(ReadError::Damaged("leaf"))?)?;
-        let slots = reader.slots_between(from, to).await?;
-        write(out, &bodies::path(id), bodies::to_lines(&slots).as_bytes())?;
-        for leaf in &leaves {
-            let leaf = Leaf::parse(leaf).map_err(ReadError::Leaf)?;
-            table.write_all(row(&leaf).as_bytes()).map_err(fault)?;
+        let source = args.place.open(args.anchor.as_deref()).await?;
+        let (path, note) = note(args, &source).await?;
+        let checkpoint = verifier.open(note.as_bytes());
+        let size = checkpoint.map_err(|fault| Failure::Checkpoint(path, fault))?.size;
+        let export = Export { source: &source, verifier: &verifier, note, size, officer };
+        match args.format {
+            Format::Tiles => export.folder(&args.out).await?,
+            Format::Zip => export.archives(&args.out).await?,
+            Format::Csv | Format::Fhir | Format::Jsonl | Format::Ocsf => {
+                let end = args.last.map_or(size, |last| last.saturating_add(1)).min(size);
+                let part = (args.first.min(end)..end, size);
+                let to = (args.out.as_path(), verifier.origin());
+                records::write(&source, args.format, part, to).await?;
+            }
         }
+        if let Source::Database(reader) = &source {
+            reader.close().await;
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn officer(path: &Path) -> Result<OfficerKey, Failure> {
+    let unusable = |error: varco_jose::SignerFault| {
+        Failure::File(path.to_owned(), std::io::Error::other(error.to_string()))
+    };
+    OfficerKey::from_pem(&read_file(path)?).map_err(unusable)
+}
+
+/// The checkpoint the export ends with.
+async fn note(args: &Args, source: &Source) -> Result<(PathBuf, String), Failure> {
+    let unreadable = |path: &Path| Failure::Usage(format!("{}: not a text", path.display()));
+    if let Some(path) = &args.anchor {
+        let note = Anchor::peek(path).map_err(|fault| Failure::Anchor(path.clone(), fault))?;
+        let empty = || Failure::Usage("the anchor is empty: nothing was signed yet".to_owned());
+        return Ok((path.clone(), note.ok_or_else(empty)?.to_string()));
     }
-    table.flush().map_err(fault)
+    let (path, bytes) = match (&args.checkpoint, source) {
+        (Some(path), _) => (path.clone(), read_file(path)?),
+        (None, Source::Files(files)) => ("checkpoint".into(), files.checkpoint().await?.to_vec()),
+        (None, Source::Database(_)) => return Err(Failure::Usage("--anchor is missing".to_owned())),
+    };
+    let note = String::from_utf8(bytes).map_err(|_| unreadable(&path))?;
+    Ok((path, note))
 }
 
-/// One line of the table. No value of a leaf has a comma, a quote or a line break.
-fn row(leaf: &Leaf) -> String {
-    let content = leaf.content();
-    let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
-    format!(
-        "{},{},{},{},{},{},{},{},{}\n",
-        content.index,
-        content.at,
-        content.kind,
-        content.id,
-        text(content.consumer.as_ref().map(|id| id.as_str())),
-        text(content.provider.as_ref().map(|id| id.as_str())),
-        text(content.purpose.as_ref().map(|id| id.as_str())),
-        text(content.record_type.as_ref().map(|id| id.as_str())),
-        text(content.code.as_ref().map(|code| code.as_str())),
-    )
+impl Export<'_> {
+    /// One folder with everything.
+    async fn folder(&self, out: &Path) -> Result<(), Failure> {
+        let mut sink = Sink::folder(out)?;
+        for id in TileId::all(self.size) {
+            self.tile(&mut sink, id).await?;
+        }
+        self.entries(&mut sink, 0..self.size).await?;
+        self.common(&mut sink).await?;
+        sink.finish(self.officer.as_ref())
+    }
+
+    /// An archive for every 65,536 entries, the last first: an order to erase goes into the archives before it as well.
+    async fn archives(&self, out: &Path) -> Result<(), Failure> {
+        std::fs::create_dir_all(out).map_err(|error| Failure::File(out.to_owned(), error))?;
+        let mut orders: Vec<Leaf> = Vec::new();
+        for part in (0..self.size.div_ceil(PART)).rev() {
+            let entries = part * PART..((part + 1) * PART).min(self.size);
+            let mut sink = Sink::archive(&out.join(format!("{part:05}.zip")))?;
+            for id in self.tiles_of(&entries) {
+                self.tile(&mut sink, id).await?;
+            }
+            let mut own = self.entries(&mut sink, entries.clone()).await?;
+            for order in orders.iter().filter(|order| touches(order, &entries)) {
+                sink.add(
+                    &format!("orders/{}.tlog-proof", order.index()),
+                    self.proof(order).await?.as_bytes(),
+                )?;
+            }
+            orders.append(&mut own);
+            self.common(&mut sink).await?;
+            sink.finish(self.officer.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// The tiles of these entries on the two lowest levels, all above them, and the right edge of the tree.
+    fn tiles_of(&self, entries: &Range<u64>) -> Vec<TileId> {
+        let edge = self.size.saturating_sub(1);
+        let mut wanted: Vec<TileId> = TileId::all(self.size)
+            .filter(|id| {
+                let span = 256_u64.saturating_pow(u32::from(id.level) + 1);
+                let first = id.n.saturating_mul(span);
+                id.level > 1 || (first < entries.end && first.saturating_add(span) > entries.start)
+            })
+            .collect();
+        wanted.extend((0..=1).filter_map(|level| {
+            let below = self.size >> (8 * u32::from(level));
+            TileId::holding(level, below.saturating_sub(1), self.size).filter(|_| edge > 0)
+        }));
+        wanted.sort();
+        wanted.dedup();
+        wanted
+    }
+
+    async fn tile(&self, sink: &mut Sink, id: TileId) -> Result<(), Failure> {
+        let hashes = self.source.tile(id.level, id.n, self.size).await?;
+        let hashes = hashes.ok_or(ReadError::Damaged("tile"))?;
+        sink.add(&id.to_string(), &tile::to_bytes(&hashes))
+    }
+
+    /// Writes entries and bodies, and gives back the orders to erase among them.
+    async fn entries(&self, sink: &mut Sink, entries: Range<u64>) -> Result<Vec<Leaf>, Failure> {
+        let mut orders = Vec::new();
+        let mut table = records::TABLE.to_owned();
+        let bundles = BundleId::all(self.size).skip(usize::try_from(entries.start / 256).unwrap_or(0));
+        for id in bundles.take_while(|id| id.first() < entries.end) {
+            let (from, to) = (id.first(), id.first().saturating_add(u64::from(id.width)));
+            let stored = self.source.stored(from, to).await?;
+            if stored.is_empty() {
+                // Not served any more, by order: the hashes stay, and the order is in the log.
+                continue;
+            }
+            let bundle = tile::bundle_to_bytes(stored.iter().map(|stored| stored.leaf.as_slice()));
+            sink.add(&id.to_string(), &bundle.ok_or(ReadError::Damaged("leaf"))?)?;
+            let slots = opened(self.source.bodies(from, to).await?)?;
+            sink.add(&bodies::path(id), bodies::to_lines(&slots).as_bytes())?;
+            for stored in &stored {
+                let leaf = Leaf::parse(&stored.leaf).map_err(ReadError::Leaf)?;
+                table.push_str(&records::row(&leaf));
+                if leaf.kind().orders_erasure() {
+                    orders.push(leaf);
+                }
+            }
+            sink.stream("entries.csv", &mut table)?;
+        }
+        sink.end_stream("entries.csv", &table)?;
+        Ok(orders)
+    }
+
+    async fn proof(&self, leaf: &Leaf) -> Result<String, Failure> {
+        let mut tiles = Tiles::of(self.size);
+        for id in for_inclusion(leaf.index(), self.size) {
+            let hashes = self.source.tile(id.level, id.n, self.size).await?;
+            tiles.insert(id, hashes.ok_or(ReadError::Damaged("tile"))?);
+        }
+        let path = inclusion_path(&tiles, leaf.index(), self.size).map_err(ReadError::Prove)?;
+        let proof = Proof { index: leaf.index(), path, checkpoint: self.note.as_str().into() };
+        let receipt = Receipt { leaf: leaf.clone(), proof };
+        // What cannot be proved must not be handed out as proved.
+        let unproved =
+            |_| Failure::Usage(format!("entry {} is not what the checkpoint covers", leaf.index()));
+        self.verifier.check(&receipt).map_err(unproved)?;
+        Ok(receipt.to_text())
+    }
+
+    /// What every folder and archive has. The checkpoint comes last: where it is, the rest is whole.
+    async fn common(&self, sink: &mut Sink) -> Result<(), Failure> {
+        sink.add("README.txt", README.as_bytes())?;
+        sink.add("checkpoint", self.note.as_bytes())
+    }
 }
 
-fn write(out: &Path, name: &str, bytes: &[u8]) -> Result<(), Failure> {
-    let path = out.join(name);
-    let folder = path.parent().unwrap_or(out);
-    std::fs::create_dir_all(folder)
-        .and_then(|()| std::fs::write(&path, bytes))
-        .map_err(|error| Failure::File(path.clone(), error))
+/// Bodies that can be read. One that is sealed would look erased if it were left out.
+fn opened(found: Vec<(u64, Bodies)>) -> Result<Vec<(u64, Slots)>, Failure> {
+    if found.iter().any(|(_, bodies)| !bodies.sealed.is_empty()) {
+        let why = "the keys of bodies are not here: give --body-keys, or read from the gateway with --url";
+        return Err(Failure::Usage(why.to_owned()));
+    }
+    Ok(found.into_iter().map(|(index, bodies)| (index, bodies.slots)).collect())
+}
+
+/// Whether an order is about any of these entries.
+fn touches(order: &Leaf, entries: &Range<u64>) -> bool {
+    let erases = order.content().erases.as_ref();
+    erases.is_some_and(|erases| erases.first() < entries.end && erases.last() >= entries.start)
 }
 
 const README: &str = "\
@@ -113,10 +249,16 @@ checkpoint       size and root of the log, signed (c2sp.org/tlog-checkpoint)
 tile/            the hashes of the tree (c2sp.org/tlog-tiles)
 tile/entries/    the entries, 256 a file, each after its length in two bytes
 bodies/          JSON Lines: of each entry the bodies that are not erased, with their salts
+orders/          orders to erase that stand later in the log, each with its proof (c2sp.org/tlog-proof)
 entries.csv      what the entries say openly
+SHA256SUMS       the hash of every other file; SHA256SUMS.jws is an officer's signature over it, where there is one
+
+An archive holds 65,536 entries and all hashes that tie them to the checkpoint, so that it can be checked alone; several
+together are checked as one log.
 
 The leaf hash of an entry is SHA-256 of a zero byte and the entry (RFC 6962). An entry commits to a body with SHA-256
 of `varco/log/slot/v1`, a zero byte, the 32 bytes of the salt, and the body.
 
 To check everything: varco log verify --export . --key <the log's verifier key>
+Without Varco: any program that knows c2sp.org/tlog-tiles, and sha256sum -c SHA256SUMS
 ";

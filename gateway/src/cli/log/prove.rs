@@ -12,7 +12,7 @@ use varco_core::log::proof::{LogVerifier, Proof, Receipt};
 use varco_store::anchor::Anchor;
 use varco_store::read::{ReadError, Reader};
 
-use super::{Failure, Trust, read_file, wait};
+use super::{Failure, Trust, noted, read_file, wait};
 
 #[derive(clap::Args)]
 #[command(group(clap::ArgGroup::new("signed").required(true).args(["anchor", "checkpoint"])))]
@@ -98,6 +98,7 @@ pub async fn receipt(args: &Args, verifier: &LogVerifier) -> Result<Option<Recei
 }
 
 async fn prove(args: &Args, note: Arc<str>, size: u64) -> Result<Option<Receipt>, Failure> {
+    noted(&args.database).await;
     let reader = Reader::open(&args.database).await?;
     let leaf = match &args.entry {
         Which::Id(id) => by_id(&reader, id, args.kind).await?,

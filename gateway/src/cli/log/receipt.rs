@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use varco_core::log::leaf::Leaf;
 use varco_core::log::proof::{LogVerifier, ProofFault, Receipt};
 
-use super::{Answer, Failure, Lang, Trust, read_file, words};
+use super::{Answer, Failure, Language, Trust, read_file, words};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -48,30 +48,31 @@ fn told_json(receipt: &Receipt, checked: &Result<u64, ProofFault>) -> Value {
     }
 }
 
-fn told(receipt: &Receipt, checked: &Result<u64, ProofFault>, lang: Lang) -> String {
+fn told(receipt: &Receipt, checked: &Result<u64, ProofFault>, lang: Language) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = match checked {
         Ok(size) => write_entry(&mut out, &receipt.leaf, lang).and_then(|()| {
-            let holds = lang.of(
+            let holds = lang.choose(
                 "La ricevuta è valida: la voce è nel registro, che contava",
                 "The receipt holds: the entry is in the log, which had",
             );
-            let entries = lang.of("voci.", "entries.");
+            let entries = lang.choose("voci.", "entries.");
             writeln!(out, "\n{holds} {} {entries}", words::number(lang, *size))
         }),
         // What the entry says is not shown: it proves nothing.
         Err(fault) => {
-            let wrong = lang.of("La ricevuta NON è valida", "The receipt does NOT hold");
+            let wrong = lang.choose("La ricevuta NON è valida", "The receipt does NOT hold");
             writeln!(out, "{wrong}: {}.", words::proof(lang, fault))
         }
     };
     out
 }
 
-fn write_entry(out: &mut String, leaf: &Leaf, lang: Lang) -> std::fmt::Result {
+fn write_entry(out: &mut String, leaf: &Leaf, lang: Language) -> std::fmt::Result {
     let content = leaf.content();
-    let mut line = |it, en, value: &dyn std::fmt::Display| writeln!(out, "{:<14} {value}", lang.of(it, en));
+    let mut line =
+        |it, en, value: &dyn std::fmt::Display| writeln!(out, "{:<14} {value}", lang.choose(it, en));
     line(
         "Voce",
         "Entry",

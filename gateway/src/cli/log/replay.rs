@@ -145,26 +145,26 @@ impl Tally {
         })
     }
 
-    fn text(&self, lang: super::words::Lang) -> String {
+    fn text(&self, lang: super::Language) -> String {
         let mut text = format!(
             "{}: {}\n{}: {}\n",
-            lang.of("decisioni ripetute, identiche", "decisions made again, identical"),
+            lang.choose("decisioni ripetute, identiche", "decisions made again, identical"),
             self.same,
-            lang.of("voci senza una decisione delle regole", "entries without a decision of the policy"),
+            lang.choose("voci senza una decisione delle regole", "entries without a decision of the policy"),
             self.undecided
         );
         for (index, logged, given) in &self.different {
             text.push_str(&format!(
                 "{} {index}\n  {}: {logged}\n  {}: {given}\n",
-                lang.of("DIVERSA, voce", "DIFFERENT, entry"),
-                lang.of("registro", "log"),
-                lang.of("ripetuta", "replayed")
+                lang.choose("DIVERSA, voce", "DIFFERENT, entry"),
+                lang.choose("registro", "log"),
+                lang.choose("ripetuta", "replayed")
             ));
         }
         for (index, why) in &self.unreadable {
             text.push_str(&format!(
                 "{} {index}: {why}\n",
-                lang.of("non ripetibile, voce", "cannot be replayed, entry")
+                lang.choose("non ripetibile, voce", "cannot be replayed, entry")
             ));
         }
         text

@@ -1,18 +1,24 @@
-//! Where a log is read from: its database, its address, or a folder that `varco log export` made.
+//! Where a log is read from: its database, its address, or what `varco log export` made: a folder, or archives of 65,536
+//! entries each, all of them or some.
 //!
-//! The last two hold the same files (c2sp.org/tlog-tiles, and `bodies/` beside the entries). Nothing of them is
+//! All but the first hold the same files (c2sp.org/tlog-tiles, and `bodies/` beside the entries). Nothing of them is
 //! believed: whoever reads holds every hash against a signed checkpoint.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use varco_core::hash::Sha256;
 use varco_core::log::bodies;
 use varco_core::log::tile::{self, BundleId, TileId, WIDTH};
-use varco_store::read::{Bodies, ReadError, Reader, StoredLeaf};
+use varco_store::read::{Bodies, PAGE_MAX, ReadError, Reader, StoredLeaf};
 
 use super::{BodyKeys, Failure};
+use crate::archive;
 use crate::fetch::{Fetcher, Identity};
+
+/// Entries in one archive: a whole tile of the second level, so that one hash of the third stands for all of them.
+pub const PART: u64 = WIDTH * WIDTH;
 
 /// The place of a log, as given on the command line.
 #[derive(clap::Args)]
@@ -23,9 +29,9 @@ pub struct Place {
     /// The address of the log: `https://<host>/log`, or for auditors `https://<host>/rest/varco/v1/log`.
     #[arg(long, value_name = "URL", conflicts_with = "export", requires = "ca")]
     pub url: Option<String>,
-    /// A folder that `varco log export` made.
-    #[arg(long, value_name = "FOLDER")]
-    pub export: Option<PathBuf>,
+    /// What `varco log export` made: its folder, or one or several of its archives.
+    #[arg(long, value_name = "FOLDER|ZIP")]
+    pub export: Vec<PathBuf>,
     #[command(flatten)]
     pub channel: Channel,
     #[command(flatten)]
@@ -47,7 +53,7 @@ pub struct Channel {
 }
 
 impl Channel {
-    fn fetcher(&self) -> Result<Fetcher, Failure> {
+    pub fn fetcher(&self) -> Result<Fetcher, Failure> {
         let identity = self.certificate.as_deref().zip(self.client_key.as_deref());
         let identity = identity.map(|(certificate, key)| Identity { certificate, key });
         Ok(Fetcher::new(&self.ca, identity.as_ref())?)
@@ -66,8 +72,8 @@ impl Place {
         if let Some(url) = &self.database {
             return Ok(Source::Database(self.keys.reader(url, anchor).await?));
         }
-        if let Some(folder) = &self.export {
-            return Ok(Source::Files(Files::Folder(folder.clone())));
+        if !self.export.is_empty() {
+            return Ok(Source::Files(Files::exported(&self.export)?));
         }
         let base = self.url.clone().unwrap_or_default();
         Ok(Source::Files(Files::at(&base, &self.channel)?))
@@ -78,12 +84,33 @@ impl Source {
     /// Whether entries and bodies can be read here, or hashes only.
     pub async fn has_entries(&self, size: u64) -> Result<bool, Failure> {
         match (self, BundleId::all(size).next()) {
-            (Self::Database(_), _) | (Self::Files(_), None) => Ok(true),
+            (Self::Database(_) | Self::Files(Files::Parts(_)), _) | (Self::Files(_), None) => Ok(true),
             // The first ones may have been pruned; the last one never is.
             (Self::Files(files), Some(_)) => match BundleId::all(size).last() {
                 Some(last) => Ok(files.read(&last.to_string()).await?.is_some()),
                 None => Ok(true),
             },
+        }
+    }
+
+    /// Which entries of a log of this size are here: all, or those of the archives that were given.
+    pub fn part(&self, size: u64) -> Range<u64> {
+        let Self::Files(Files::Parts(archives)) = self else { return 0..size };
+        let bundles =
+            archives.iter().flat_map(|archive| archive.names()).filter_map(|name| name.parse().ok());
+        let parts = bundles.map(|bundle: BundleId| bundle.first() / PART);
+        let (first, last) =
+            parts.fold((u64::MAX, 0), |(first, last), part| (first.min(part), last.max(part)));
+        let end = last.saturating_add(1).saturating_mul(PART).min(size);
+        // Rounded to whole archives: a bundle that was taken out of one is missing, not outside.
+        if first == u64::MAX { 0..size } else { first.saturating_mul(PART).min(end)..end }
+    }
+
+    /// How many entries are read at once.
+    pub const fn page(&self) -> u64 {
+        match self {
+            Self::Database(_) => PAGE_MAX,
+            Self::Files(_) => WIDTH,
         }
     }
 
@@ -101,7 +128,7 @@ impl Source {
         }
     }
 
-    /// The leaves `from..to` with the hashes kept of them: at most a bundle, from its beginning.
+    /// The leaves `from..to` with the hashes kept of them: at most a page, from its beginning.
     pub async fn stored(&self, from: u64, to: u64) -> Result<Vec<StoredLeaf>, Failure> {
         let files = match self {
             Self::Database(reader) => return Ok(reader.stored(from, to).await?),
@@ -148,10 +175,40 @@ impl Source {
 /// The files of a log behind an address or in a folder.
 pub enum Files {
     Folder(PathBuf),
-    Remote { base: String, fetcher: Box<Fetcher> },
+    /// Each holds what it takes to check its own entries.
+    Parts(Vec<archive::Reader>),
+    Remote {
+        base: String,
+        fetcher: Box<Fetcher>,
+    },
 }
 
 impl Files {
+    /// A folder with a checkpoint is a whole export; one without holds archives.
+    fn exported(paths: &[PathBuf]) -> Result<Self, Failure> {
+        if let [folder] = paths
+            && folder.join("checkpoint").is_file()
+        {
+            return Ok(Self::Folder(folder.clone()));
+        }
+        let mut found = Vec::new();
+        for path in paths {
+            if path.is_dir() { found.append(&mut archives_in(path)?) } else { found.push(path.clone()) }
+        }
+        if found.is_empty() {
+            return Err(Failure::NoLog);
+        }
+        let archives = found.iter().map(|path| archive::Reader::open(path)).collect::<Result<_, _>>()?;
+        Ok(Self::Parts(archives))
+    }
+
+    /// The files of archives whose path begins so.
+    pub fn beginning(&self, prefix: &str) -> Vec<String> {
+        let Self::Parts(archives) = self else { return Vec::new() };
+        let names = archives.iter().flat_map(archive::Reader::names).filter(|name| name.starts_with(prefix));
+        names.map(str::to_owned).collect()
+    }
+
     pub fn at(base: &str, channel: &Channel) -> Result<Self, Failure> {
         let base = base.trim_end_matches('/').to_owned();
         Ok(Self::Remote { base, fetcher: Box::new(channel.fetcher()?) })
@@ -160,6 +217,14 @@ impl Files {
     /// A file by its path below the log; `None` when it is not there, or not for us.
     pub async fn read(&self, path: &str) -> Result<Option<Bytes>, Failure> {
         match self {
+            Self::Parts(archives) => {
+                for archive in archives {
+                    if let Some(bytes) = archive.read(path)? {
+                        return Ok(Some(bytes.into()));
+                    }
+                }
+                Ok(None)
+            }
             Self::Folder(folder) => match std::fs::read(folder.join(path)) {
                 Ok(bytes) => Ok(Some(bytes.into())),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -185,4 +250,17 @@ impl Files {
         let bytes = self.read(&tile.to_string()).await?;
         Ok(bytes.and_then(|bytes| tile::from_bytes(tile, &bytes).ok()))
     }
+}
+
+fn archives_in(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let fault = |error| Failure::File(folder.to_owned(), error);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(fault)? {
+        let path = entry.map_err(fault)?.path();
+        if path.extension().is_some_and(|extension| extension == "zip") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
 }

@@ -1,5 +1,7 @@
 //! The stored tiles held against the leaves: proofs for other people are made from tiles, so they must be right too.
 
+use std::ops::Range;
+
 use varco_core::hash::Sha256;
 use varco_core::log::tile::{LEVEL_MAX, TileId, WIDTH, perfect_root};
 
@@ -12,18 +14,23 @@ pub struct TileCheck<'a> {
     size: u64,
     /// For each level, how many tiles were compared and the hashes of the one that grows.
     levels: Vec<(u64, Vec<Sha256>)>,
+    /// The highest level that can be made from what is checked.
+    top: u8,
     wrong: Vec<TileId>,
 }
 
 impl<'a> TileCheck<'a> {
-    pub fn of(source: &'a Source, size: u64) -> Self {
-        let levels = (0..=LEVEL_MAX).map(|_| (0, Vec::new())).collect();
-        Self { source, size, levels, wrong: Vec::new() }
+    /// For the entries `part` of a log of this size: all of them, or such as fill whole tiles of the second level.
+    pub fn of(source: &'a Source, size: u64, part: &Range<u64>) -> Self {
+        let begun = |level: u8| part.start.checked_shr(8 * (u32::from(level) + 1)).unwrap_or(0);
+        let levels = (0..=LEVEL_MAX).map(|level| (begun(level), Vec::new())).collect();
+        let top = if *part == (0..size) { LEVEL_MAX } else { 1 };
+        Self { source, size, levels, top, wrong: Vec::new() }
     }
 
     pub async fn leaf(&mut self, hash: Sha256) -> Result<(), Failure> {
         let mut carry = Some(hash);
-        for level in 0..=LEVEL_MAX {
+        for level in 0..=self.top {
             let Some(hash) = carry.take() else { break };
             let Some((_, hashes)) = self.levels.get_mut(usize::from(level)) else { break };
             hashes.push(hash);
@@ -36,7 +43,7 @@ impl<'a> TileCheck<'a> {
 
     /// The tiles that are not what the leaves make them, after the incomplete ones at the right edge were compared too.
     pub async fn finish(mut self) -> Result<Vec<TileId>, Failure> {
-        for level in 0..=LEVEL_MAX {
+        for level in 0..=self.top {
             self.compare(level).await?;
         }
         Ok(self.wrong)

@@ -14,7 +14,7 @@ use varco_core::log::tree::{PathFault, consistency_proof, verify_consistency};
 use varco_jose::CosignatureVerifier;
 
 use super::source::{Channel, Files};
-use super::{Failure, Lang, Trust, read_file, wait, words};
+use super::{Failure, Language, Trust, read_file, wait, words};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -34,7 +34,7 @@ pub struct Args {
     every: Option<u64>,
     /// The language of the text.
     #[arg(long, value_enum, default_value_t)]
-    lang: Lang,
+    lang: Language,
     #[command(flatten)]
     trust: Trust,
 }
@@ -159,45 +159,48 @@ fn keep(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     std::fs::rename(&beside, path).map_err(fault)
 }
 
-fn told(seen: &Seen, lang: Lang) -> String {
+fn told(seen: &Seen, lang: Language) -> String {
     let n = |size: &u64| words::number(lang, *size);
     match seen {
         Seen::First(size) => {
             format!(
                 "{} {}",
-                lang.of("primo punto di controllo, voci:", "first checkpoint, entries:"),
+                lang.choose("primo punto di controllo, voci:", "first checkpoint, entries:"),
                 n(size)
             )
         }
         Seen::Forked { before, now, evidence } => format!(
             "{}: {} → {}; {} {}",
-            lang.of("BIFORCAZIONE: il registro è stato riscritto", "FORK: the log was rewritten"),
+            lang.choose("BIFORCAZIONE: il registro è stato riscritto", "FORK: the log was rewritten"),
             n(before),
             n(now),
-            lang.of("la prova è in", "the evidence is in"),
+            lang.choose("la prova è in", "the evidence is in"),
             evidence.display()
         ),
         Seen::Grown { before, now } => format!(
             "{}: {} → {}",
-            lang.of("il registro continua quello già visto", "the log continues what was seen"),
+            lang.choose("il registro continua quello già visto", "the log continues what was seen"),
             n(before),
             n(now)
         ),
         Seen::Shrunk { before, now } => format!(
             "{}: {} → {}",
-            lang.of("IL REGISTRO È PIÙ CORTO di quello già visto", "THE LOG IS SHORTER than what was seen"),
+            lang.choose(
+                "IL REGISTRO È PIÙ CORTO di quello già visto",
+                "THE LOG IS SHORTER than what was seen"
+            ),
             n(before),
             n(now)
         ),
         Seen::NoQuorum(size) => format!(
             "{} ({} {})",
-            lang.of("mancano le controfirme dei testimoni", "the witnesses' cosignatures are missing"),
+            lang.choose("mancano le controfirme dei testimoni", "the witnesses' cosignatures are missing"),
             n(size),
-            lang.of("voci", "entries")
+            lang.choose("voci", "entries")
         ),
         Seen::NotSigned(fault) => words::checkpoint(lang, fault),
         Seen::Unchanged(size) => {
-            format!("{} {}", lang.of("nessuna novità, voci:", "nothing new, entries:"), n(size))
+            format!("{} {}", lang.choose("nessuna novità, voci:", "nothing new, entries:"), n(size))
         }
     }
 }

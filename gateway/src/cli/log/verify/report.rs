@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use varco_core::log::audit::{Finding, HeadVerdict, Verdict};
 use varco_core::log::tree::Head;
 
-use super::{Claim, Lang, Outcome, Reach, Source, Worth, words};
+use super::{Claim, Language, Outcome, Reach, Source, Worth, words};
 
 /// More findings than this are only counted: nobody reads on, and `--json` has them all.
 const SHOWN: usize = 20;
@@ -25,6 +25,8 @@ pub fn json(outcome: &Outcome) -> Value {
             "root": outcome.head.root.base64(),
             "verdict": words::head_code(outcome.verdict(&own(outcome))),
         },
+        "first": outcome.part.start,
+        "end": outcome.part.end,
         "size": report.size,
         "root": report.root.map(|root| root.base64()),
         "signed_size": outcome.covered(),
@@ -34,6 +36,7 @@ pub fn json(outcome: &Outcome) -> Value {
         "last_at": report.last_at,
         "claims": outcome.claims.iter().map(|claim| claim_json(outcome, claim)).collect::<Vec<_>>(),
         "findings": report.findings.iter().map(finding_json).collect::<Vec<_>>(),
+        "officer_signed": outcome.officer,
         "back_in_time": report.back_in_time,
         "wrong_tiles": outcome.tiles.as_ref().map(|tiles| tiles.iter().map(ToString::to_string).collect::<Vec<_>>()),
     })
@@ -70,59 +73,72 @@ fn finding_json(finding: &Finding) -> Value {
     })
 }
 
-pub fn text(outcome: &Outcome, lang: Lang) -> String {
+pub fn text(outcome: &Outcome, lang: Language) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = write_text(&mut out, outcome, lang);
     out
 }
 
-fn write_text(out: &mut String, outcome: &Outcome, lang: Lang) -> std::fmt::Result {
+fn write_text(out: &mut String, outcome: &Outcome, lang: Language) -> std::fmt::Result {
     let report = &outcome.report;
-    writeln!(out, "{:<10} {}", lang.of("Registro", "Log"), outcome.head.origin)?;
+    writeln!(out, "{:<10} {}", lang.choose("Registro", "Log"), outcome.head.origin)?;
     if outcome.origin != outcome.head.origin {
-        let wrong = lang.of("NON è quello atteso", "is NOT the expected one");
+        let wrong = lang.choose("NON è quello atteso", "is NOT the expected one");
         writeln!(out, "{:<10} {wrong}: `{}`", "", outcome.origin)?;
     }
-    write!(out, "{:<10} {}", lang.of("Voci", "Entries"), words::number(lang, report.size))?;
+    write!(out, "{:<10} {}", lang.choose("Voci", "Entries"), words::number(lang, report.size))?;
     match report.last_at {
-        Some(at) => writeln!(out, ", {} {at}", lang.of("l'ultima del", "the last of"))?,
+        Some(at) => writeln!(out, ", {} {at}", lang.choose("l'ultima del", "the last of"))?,
         None => writeln!(out)?,
+    }
+    if outcome.part != (0..outcome.head.size) {
+        let (first, last) = (outcome.part.start, outcome.part.end.saturating_sub(1));
+        let only = lang.choose("verificate solo le voci", "checked only the entries");
+        writeln!(out, "{:<10} {only} {}–{}", "", words::number(lang, first), words::number(lang, last))?;
     }
     for (kind, count) in &report.kinds {
         writeln!(out, "{:<10} {}: {}", "", words::kind(lang, *kind), words::number(lang, *count))?;
     }
     let root = report.root.map_or_else(|| "—".to_owned(), |root| root.base64());
-    writeln!(out, "{:<10} {root}", lang.of("Radice", "Root"))?;
+    writeln!(out, "{:<10} {root}", lang.choose("Radice", "Root"))?;
     let own = outcome.verdict(&own(outcome));
     if own != HeadVerdict::Ok {
         writeln!(
             out,
             "{:<10} {}: {}",
             "",
-            lang.of("stato nella base dati", "state in the database"),
+            lang.choose("stato nella base dati", "state in the database"),
             words::head(lang, own)
         )?;
     }
     for claim in &outcome.claims {
-        writeln!(out, "{:<10} {}", lang.of("Firma", "Signature"), claim_text(outcome, claim, lang))?;
+        writeln!(out, "{:<10} {}", lang.choose("Firma", "Signature"), claim_text(outcome, claim, lang))?;
+    }
+    if let Some(signed) = outcome.officer {
+        let holds = if signed {
+            lang.choose("la firma del responsabile regge", "the officer's signature holds")
+        } else {
+            lang.choose("la firma del responsabile NON REGGE", "the officer's signature DOES NOT HOLD")
+        };
+        writeln!(out, "{:<10} {holds}", "")?;
     }
     write_findings(out, outcome, lang)?;
     write_ending(out, outcome, lang)
 }
 
-fn claim_text(outcome: &Outcome, claim: &Claim, lang: Lang) -> String {
+fn claim_text(outcome: &Outcome, claim: &Claim, lang: Language) -> String {
     let source = match claim.source {
-        Source::Anchor => lang.of("àncora", "anchor"),
-        Source::Checkpoint => lang.of("punto di controllo", "checkpoint"),
-        Source::Receipt => lang.of("ricevuta", "receipt"),
+        Source::Anchor => lang.choose("àncora", "anchor"),
+        Source::Checkpoint => lang.choose("punto di controllo", "checkpoint"),
+        Source::Receipt => lang.choose("ricevuta", "receipt"),
     };
     let worth = match &claim.worth {
-        Worth::Empty => {
-            lang.of("vuota: il registro non ha ancora firmato nulla", "empty: nothing signed yet").to_owned()
-        }
+        Worth::Empty => lang
+            .choose("vuota: il registro non ha ancora firmato nulla", "empty: nothing signed yet")
+            .to_owned(),
         Worth::Head(head) => {
-            let entries = lang.of("voci", "entries");
+            let entries = lang.choose("voci", "entries");
             format!(
                 "{} {entries}: {}",
                 words::number(lang, head.size),
@@ -135,65 +151,65 @@ fn claim_text(outcome: &Outcome, claim: &Claim, lang: Lang) -> String {
     format!("{source} {}: {worth}", claim.path.display())
 }
 
-fn write_findings(out: &mut String, outcome: &Outcome, lang: Lang) -> std::fmt::Result {
+fn write_findings(out: &mut String, outcome: &Outcome, lang: Language) -> std::fmt::Result {
     let report = &outcome.report;
     for finding in report.findings.iter().take(SHOWN) {
         let entries = if finding.first == finding.last {
-            format!("{} {}", lang.of("voce", "entry"), finding.first)
+            format!("{} {}", lang.choose("voce", "entry"), finding.first)
         } else {
-            format!("{} {}–{}", lang.of("voci", "entries"), finding.first, finding.last)
+            format!("{} {}–{}", lang.choose("voci", "entries"), finding.first, finding.last)
         };
         writeln!(out, "{:<10} {entries}: {}", "", words::verdict(lang, finding.verdict))?;
     }
     if let Some(more) = report.findings.len().checked_sub(SHOWN).filter(|more| *more > 0) {
-        writeln!(out, "{:<10} {} {more}", "", lang.of("altri rilievi:", "further findings:"))?;
+        writeln!(out, "{:<10} {} {more}", "", lang.choose("altri rilievi:", "further findings:"))?;
     }
     for index in report.back_in_time.iter().take(SHOWN) {
-        let what = lang.of(
+        let what = lang.choose(
             "il suo tempo precede quello della voce prima",
             "its time is before that of the entry before",
         );
-        writeln!(out, "{:<10} {} {index}: {what}", "", lang.of("voce", "entry"))?;
+        writeln!(out, "{:<10} {} {index}: {what}", "", lang.choose("voce", "entry"))?;
     }
     for tile in outcome.tiles.iter().flatten().take(SHOWN) {
-        let what = lang.of("non corrisponde alle voci", "is not what the entries make it");
+        let what = lang.choose("non corrisponde alle voci", "is not what the entries make it");
         writeln!(out, "{:<10} {tile}: {what}", "")?;
     }
     Ok(())
 }
 
-fn write_ending(out: &mut String, outcome: &Outcome, lang: Lang) -> std::fmt::Result {
+fn write_ending(out: &mut String, outcome: &Outcome, lang: Language) -> std::fmt::Result {
     let report = &outcome.report;
     if outcome.reach == Reach::Hashes {
-        let only = lang.of(
+        let only = lang.choose(
             "Verificato l'albero delle impronte; le voci sono leggibili solo da un auditor.",
             "Checked the tree of hashes; entries can be read by auditors only.",
         );
         writeln!(out, "{:<10} {only}", "")?;
     }
-    let bodies = lang.of("voci con tutte le loro parti", "entries with all their bodies");
+    let bodies = lang.choose("voci con tutte le loro parti", "entries with all their bodies");
     let erased = report.count(|verdict| matches!(verdict, Verdict::ErasedByOrder(_)));
-    write!(out, "{:<10} {} {bodies}", lang.of("Corpi", "Bodies"), words::number(lang, report.intact))?;
+    write!(out, "{:<10} {} {bodies}", lang.choose("Corpi", "Bodies"), words::number(lang, report.intact))?;
     if erased > 0 {
-        let by_order = lang.of("con parti cancellate per ordine", "with bodies erased by order");
+        let by_order = lang.choose("con parti cancellate per ordine", "with bodies erased by order");
         write!(out, ", {} {by_order}", words::number(lang, erased))?;
     }
     writeln!(out)?;
     if report.unread > 0 {
-        let unread = lang.of(
+        let unread = lang.choose(
             "di queste hanno parti sigillate, non lette: la chiave non è qui (--body-keys)",
             "of them have sealed bodies, not read: the key is not here (--body-keys)",
         );
         writeln!(out, "{:<10} {} {unread}", "", words::number(lang, report.unread))?;
     }
     if let Some(after) = outcome.covered().and_then(|size| report.size.checked_sub(size)).filter(|n| *n > 0) {
-        let what = lang.of("voci dopo l'ultima firma indicata", "entries after the last signature given");
+        let what = lang.choose("voci dopo l'ultima firma indicata", "entries after the last signature given");
         writeln!(out, "{:<10} {} {what}", "", words::number(lang, after))?;
     }
     let ending = if outcome.is_sound() {
-        lang.of("Il registro è integro.", "The log is whole.")
+        lang.choose("Il registro è integro.", "The log is whole.")
     } else {
-        lang.of("Il registro NON è integro.", "The log is NOT whole.")
+        lang.choose("Il registro NON è integro.", "The log is NOT whole.")
     };
     writeln!(out, "\n{ending}")
 }

@@ -150,14 +150,14 @@ fn disclosure(n: u32) -> Draft {
 async fn a_log_that_nobody_touched_is_whole() {
     let world = World::of(300).await;
     let outcome = world.outcome(&[]).await;
-    assert!(outcome.is_sound(), "{}", report::text(&outcome, Lang::En));
+    assert!(outcome.is_sound(), "{}", report::text(&outcome, Language::En));
     assert_eq!((outcome.report.size, outcome.covered()), (300, Some(300)));
     let json = report::json(&outcome);
     assert_eq!(
         (&json["sound"], &json["kinds"], &json["wrong_tiles"]),
         (&json!(true), &json!({"disclosure": 300}), &json!([]))
     );
-    let text = report::text(&outcome, Lang::It);
+    let text = report::text(&outcome, Language::It);
     assert!(text.contains("comunicazione: 300") && text.ends_with("Il registro è integro.\n"), "{text}");
 }
 
@@ -168,7 +168,7 @@ async fn an_altered_leaf_is_found_and_named() {
     let outcome = world.outcome(&[]).await;
     assert!(matches!(outcome.report.findings[..], [Finding { verdict: Verdict::LeafTampered, .. }]));
     assert!(!outcome.is_sound());
-    assert!(report::text(&outcome, Lang::It).ends_with("Il registro NON è integro.\n"));
+    assert!(report::text(&outcome, Language::It).ends_with("Il registro NON è integro.\n"));
 }
 
 #[tokio::test]
@@ -242,7 +242,7 @@ async fn without_their_keys_bodies_count_as_there_and_unread() {
     let outcome = world.outcome(&[]).await;
     assert!(outcome.is_sound());
     assert_eq!((outcome.report.intact, outcome.report.unread), (5, 5));
-    assert!(report::text(&outcome, Lang::It).contains("--body-keys"));
+    assert!(report::text(&outcome, Language::It).contains("--body-keys"));
     let keys = world.path("elsewhere").display().to_string();
     let outcome = world.outcome(&["--body-keys", &keys]).await;
     assert!(outcome.is_sound());
