@@ -17,9 +17,12 @@ use varco_core::wire::{Jtis, Rules};
 use varco_jose::{CopyKeeper, SealSigner, SealTrust};
 use varco_store::store::Store;
 
+use crate::alerts::Alerts;
 use crate::limits::Limiter;
 use crate::outbox::Outbox;
 use crate::policies::Schedule;
+use crate::siem::Siem;
+use crate::stamps::Stamps;
 use crate::tls::Channel;
 use crate::witness::Witness;
 use crate::witnesses::Witnesses;
@@ -64,6 +67,11 @@ pub struct App {
     pub channel: Arc<Channel>,
     /// Those who cosign the log, where there are any.
     pub witnesses: Option<Witnesses>,
+    pub alerts: Alerts,
+    /// Who stamps our checkpoints with the time, where somebody does.
+    pub stamps: Option<Stamps>,
+    /// Where every entry is told of, where it is.
+    pub siem: Option<Siem>,
     /// This gateway as a witness of other logs.
     pub witness: Option<Arc<Witness>>,
 }

@@ -22,6 +22,9 @@ mod sections;
 #[cfg(test)]
 mod tests;
 mod value;
+mod watching;
+
+pub use watching::{Alerts, Siem, Timestamps, Webhook};
 
 pub use providers::{
     Deliveries, Drop, Engine, Fhir, FhirDoor, Provider, ProviderKind, Rest, ServerAt, Soap, Sql, SqlDatabase,
@@ -47,6 +50,9 @@ pub struct Config {
     pub witness: Option<Witness>,
     /// Who cosigns our log.
     pub witnesses: Option<Witnesses>,
+    pub alerts: Alerts,
+    pub timestamps: Option<Timestamps>,
+    pub siem: Option<Siem>,
 }
 
 /// How long erasable bodies of the log are kept.
@@ -239,7 +245,7 @@ pub fn parse(
 }
 
 /// The environment variables that override where a secret lies, with the key each overrides.
-pub const SECRETS: [(&str, &str); 11] = [
+pub const SECRETS: [(&str, &str); 12] = [
     ("VARCO_ANSWERS_KEY_FILE", "answers.key"),
     ("VARCO_BODY_KEYS_FILE", "storage.body_keys"),
     ("VARCO_CHANNEL_KEY_FILE", "channel.key"),
@@ -248,6 +254,7 @@ pub const SECRETS: [(&str, &str); 11] = [
     ("VARCO_LOG_KEY_FILE", "deployment.log_key"),
     ("VARCO_OUTBOUND_KEY_FILE", "outbound.key"),
     ("VARCO_SEAL_KEY_FILE", "seal.key"),
+    ("VARCO_SIEM_KEY_FILE", "siem.key"),
     ("VARCO_SUBJECT_KEYS_FILE", "deployment.subject_keys"),
     ("VARCO_TLS_KEY_FILE", "tls.key"),
     ("VARCO_WITNESS_KEY_FILE", "witness.key"),

@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::http::request;
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, version};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// From the first packet to the last byte. A witness answers in milliseconds; a bundle of bodies takes longer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -85,48 +88,96 @@ impl Fetcher {
         Ok(Self { connector: TlsConnector::from(Arc::new(config)) })
     }
 
-    pub async fn get(&self, url: &str) -> Result<Fetched, FetchError> {
-        self.send("GET", url, Bytes::new()).await
-    }
-
     pub async fn post(&self, url: &str, body: impl Into<Bytes>) -> Result<Fetched, FetchError> {
-        self.send("POST", url, body.into()).await
+        self.post_as("text/plain; charset=utf-8", url, body.into()).await
     }
 
-    async fn send(&self, method: &str, url: &str, body: Bytes) -> Result<Fetched, FetchError> {
-        tokio::time::timeout(TIMEOUT, self.exchange(method, url, body))
-            .await
-            .map_err(|_| FetchError::Timeout)?
-    }
-
-    async fn exchange(&self, method: &str, url: &str, body: Bytes) -> Result<Fetched, FetchError> {
+    pub async fn post_as(&self, media: &'static str, url: &str, body: Bytes) -> Result<Fetched, FetchError> {
         let wrong = || FetchError::Url(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| wrong())?;
-        let host = uri.host().filter(|_| uri.scheme_str() == Some("https")).ok_or_else(wrong)?;
-        let host = host.trim_matches(['[', ']']);
-        let tcp = TcpStream::connect((host, uri.port_u16().unwrap_or(443)));
-        let tcp = tcp.await.map_err(FetchError::Connect)?;
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| wrong())?;
-        let tls = self.connector.connect(name, tcp).await.map_err(FetchError::Connect)?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await?;
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let authority = uri.authority().ok_or_else(wrong)?.as_str();
-        let mut request = Request::builder().method(method).uri(path).header("host", authority);
-        if method == "POST" {
-            request = request.header("content-type", "text/plain; charset=utf-8");
+        if uri.scheme_str() != Some("https") {
+            return Err(wrong());
         }
-        let request = request.body(Full::new(body))?;
-        let talk = async move {
-            let (head, body) = sender.send_request(request).await?.into_parts();
-            let body = Limited::new(body, ANSWER_MAX).collect().await.map_err(|_| FetchError::Body)?;
-            Ok(Fetched { status: head.status.as_u16(), body: body.to_bytes() })
-        };
-        // The connection only has to live until the answer is here; how it ends afterwards says nothing.
-        tokio::pin!(talk);
-        tokio::select! {
-            answer = &mut talk => answer,
-            _ = connection => talk.await,
+        within(self.over_tls(&uri, Request::post(&uri).header("content-type", media), body)).await
+    }
+
+    /// Like [`Self::post_as`], also to an `http` address: only for what is signed by whoever answers and secret to nobody,
+    /// such as time stamps (RFC 3161 section 3.4).
+    pub async fn post_signed(
+        &self,
+        media: &'static str,
+        url: &str,
+        body: Bytes,
+    ) -> Result<Fetched, FetchError> {
+        let wrong = || FetchError::Url(url.to_owned());
+        let uri: Uri = url.parse().map_err(|_| wrong())?;
+        if uri.scheme_str() != Some("http") {
+            return self.post_as(media, url, body).await;
         }
+        let request = Request::post(&uri).header("content-type", media);
+        within(async {
+            let host = uri.host().ok_or_else(wrong)?.trim_matches(['[', ']']);
+            let tcp = TcpStream::connect((host, uri.port_u16().unwrap_or(80)));
+            exchange(tcp.await.map_err(FetchError::Connect)?, &uri, request, body).await
+        })
+        .await
+    }
+
+    pub async fn get(&self, url: &str) -> Result<Fetched, FetchError> {
+        let wrong = || FetchError::Url(url.to_owned());
+        let uri: Uri = url.parse().map_err(|_| wrong())?;
+        if uri.scheme_str() != Some("https") {
+            return Err(wrong());
+        }
+        within(self.over_tls(&uri, Request::get(&uri), Bytes::new())).await
+    }
+
+    async fn over_tls(
+        &self,
+        uri: &Uri,
+        request: request::Builder,
+        body: Bytes,
+    ) -> Result<Fetched, FetchError> {
+        let host = uri.host().ok_or_else(|| FetchError::Url(uri.to_string()))?.trim_matches(['[', ']']);
+        let tls = self.connect(host, uri.port_u16().unwrap_or(443)).await?;
+        exchange(tls, uri, request, body).await
+    }
+
+    /// A connection to a server, its certificate checked, with nothing sent on it yet.
+    pub async fn connect(&self, host: &str, port: u16) -> Result<TlsStream<TcpStream>, FetchError> {
+        let tcp = TcpStream::connect((host, port)).await.map_err(FetchError::Connect)?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| FetchError::Url(host.to_owned()))?;
+        self.connector.connect(name, tcp).await.map_err(FetchError::Connect)
+    }
+}
+
+async fn within(work: impl Future<Output = Result<Fetched, FetchError>>) -> Result<Fetched, FetchError> {
+    tokio::time::timeout(TIMEOUT, work).await.map_err(|_| FetchError::Timeout)?
+}
+
+async fn exchange<S>(
+    stream: S,
+    uri: &Uri,
+    request: request::Builder,
+    body: Bytes,
+) -> Result<Fetched, FetchError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let authority = uri.authority().ok_or_else(|| FetchError::Url(uri.to_string()))?.as_str();
+    let request = request.uri(path).header("host", authority).body(Full::new(body))?;
+    let talk = async move {
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let body = Limited::new(body, ANSWER_MAX).collect().await.map_err(|_| FetchError::Body)?;
+        Ok(Fetched { status: head.status.as_u16(), body: body.to_bytes() })
+    };
+    // The connection only has to live until the answer is here; how it ends afterwards says nothing.
+    tokio::pin!(talk);
+    tokio::select! {
+        answer = &mut talk => answer,
+        _ = connection => talk.await,
     }
 }
 

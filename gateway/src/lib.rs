@@ -1,7 +1,10 @@
 //! The gateway: the only crate that wires things together, and the one binary `varco`.
 
+pub mod administration;
 pub mod agent;
+pub mod alerts;
 pub mod app;
+pub mod archive;
 pub mod cli;
 pub mod config;
 pub mod demo;
@@ -9,6 +12,7 @@ pub mod fetch;
 pub mod genesis;
 pub mod http;
 pub mod inbound;
+pub mod inquiry;
 pub mod limits;
 pub mod orders;
 pub mod outbound;
@@ -20,6 +24,8 @@ pub mod registers;
 pub mod retention;
 pub mod rules;
 pub mod server;
+pub mod siem;
+pub mod stamps;
 pub mod start;
 pub mod systems;
 pub mod tasks;

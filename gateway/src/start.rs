@@ -31,6 +31,8 @@ use varco_store::status::Health;
 use varco_store::store::{self, MissingAnchor, Store};
 use varco_store::submission::{Artifact, ArtifactKind, Submission};
 
+use crate::administration;
+use crate::alerts::{self, Alerts};
 use crate::app::{App, Clock, Entropy};
 use crate::config::Config;
 use crate::genesis::{self, Ceremony};
@@ -40,6 +42,8 @@ use crate::outbox::{self, Outbox};
 use crate::policies::{Bundle, OpenEntry};
 use crate::rules::{self, Rules, RulesError};
 use crate::server::{self, Server, Transport};
+use crate::siem::{self, Siem};
+use crate::stamps::{self, Stamps};
 use crate::tasks::{Tasks, Unfinished};
 use crate::telemetry::metrics::LogHealth;
 use crate::tls::{self, Channel};
@@ -127,6 +131,9 @@ pub async fn start(config: Config, clock: Clock, entropy: Entropy) -> Result<Run
         None => None,
     };
     let witness = config.witness.as_ref().map(Witness::open).transpose()?.map(Arc::new);
+    let alerts = Alerts::open(&config.alerts)?;
+    let stamps = config.timestamps.as_ref().map(|settings| Stamps::open(settings, clock())).transpose()?;
+    let siem = config.siem.as_ref().map(Siem::open).transpose()?;
     let app = Arc::new(App {
         entropy,
         store,
@@ -148,6 +155,9 @@ pub async fn start(config: Config, clock: Clock, entropy: Entropy) -> Result<Run
         limiter: Arc::new(Limiter::new(&config.rates)),
         channel: channel.clone(),
         witnesses,
+        alerts,
+        stamps,
+        siem,
         witness,
         clock,
     });
@@ -168,6 +178,7 @@ async fn listen(
     tasks.spawn("rules", rules::follow(app.clone(), ceremony, tasks.stop()));
     tasks.spawn("retention", retention::watch(app.clone(), config.retention.clone(), tasks.stop()));
     tasks.spawn("outbox", outbox::run(app.clone(), tasks.stop()));
+    watching(&tasks, &app, config);
     tasks.spawn("limits", limits::keep_tidy(app.limiter.clone(), tasks.stop()));
     let exchange = Open { tasks: &tasks, config };
     let (hosts, address) = (&config.listen.exchange.hosts, config.listen.exchange.address);
@@ -192,6 +203,18 @@ async fn listen(
         None => None,
     };
     Ok(Running { app, exchange: address, log, metrics, tasks, shutdown: config.limits.shutdown })
+}
+
+/// What follows the log beside the exchanges. None of it is ever waited for.
+fn watching(tasks: &Tasks, app: &Arc<App>, config: &Config) {
+    let database = config.storage.database.clone();
+    tasks.spawn("administration", administration::watch(app.clone(), database, tasks.stop()));
+    tasks.spawn("alerts", alerts::watch(app.clone(), tasks.stop()));
+    for hook in app.alerts.settings.webhooks.keys() {
+        tasks.spawn("webhook", alerts::deliver(app.clone(), hook.clone(), tasks.stop()));
+    }
+    tasks.spawn("timestamps", stamps::watch(app.clone(), tasks.stop()));
+    tasks.spawn("siem", siem::watch(app.clone(), tasks.stop()));
 }
 
 /// What metrics must be asked for rather than counted.

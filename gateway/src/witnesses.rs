@@ -6,11 +6,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use varco_core::log::note::{Note, NoteVerifier as _, Signature};
 use varco_core::log::quorum::{Policy, Witness};
 use varco_core::log::tree::Head;
-use varco_core::log::witness::AddCheckpoint;
+use varco_core::log::witness::{AddCheckpoint, split_cosignature};
 use varco_core::registry::Registry;
 use varco_core::time::Timestamp;
 use varco_jose::CosignatureVerifier;
@@ -24,7 +25,7 @@ use crate::start::{StartError, fault, read};
 use crate::tasks::Stop;
 
 /// Cosignatures of an unchanged log are renewed, so that their time shows that it still is watched.
-const RENEW: std::time::Duration = std::time::Duration::from_secs(600);
+const RENEW: Duration = Duration::from_secs(600);
 
 /// Everybody who cosigns, and what they have cosigned.
 pub struct Witnesses {
@@ -56,6 +57,8 @@ pub struct Standing {
     pub name: String,
     pub size: u64,
     pub fault: Option<String>,
+    /// How far its clock was from ours when it cosigned last.
+    pub skew: Option<Duration>,
 }
 
 /// How it stands with the quorum.
@@ -140,6 +143,7 @@ impl Witnesses {
             let asked = self.ask(app, party, &signed, self.seen(position)).await;
             let fault = match asked {
                 Ok(cosignature) => {
+                    self.note_skew(position, &cosignature, app.now());
                     let at = self.policy.witnesses.iter().position(|other| other == &party.witness);
                     enough.extend(at.filter(|_| note.attach(cosignature)));
                     None
@@ -160,6 +164,16 @@ impl Witnesses {
     fn seen(&self, position: usize) -> u64 {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.parties.get(position).map_or(0, |standing| standing.size)
+    }
+
+    /// A cosignature says when it was made, by the witness's clock.
+    fn note_skew(&self, position: usize, cosignature: &Signature, now: Timestamp) {
+        let Some((seconds, _)) = split_cosignature(cosignature.bytes()) else { return };
+        let at = Timestamp::from_seconds(i64::try_from(seconds).unwrap_or(i64::MAX));
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(standing) = state.parties.get_mut(position) {
+            standing.skew = Some(now.since(at).max(at.since(now)));
+        }
     }
 
     fn note_standing(&self, position: usize, size: u64, fault: Option<String>) {

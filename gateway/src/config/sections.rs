@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::providers::providers;
 use super::reader::{Reader, Section};
 use super::value::{Size, word};
+use super::watching;
 use super::{
     Config, ConfigFault, Database, Deployment, Listen, Listener, Outbound, Retention, Seal, Storage, Witness,
     Witnesses,
@@ -71,6 +72,9 @@ fn whole(mut root: Section<'_, '_>) -> Option<Config> {
     let retention = retention(root.section("retention"));
     let witness = root.optional_section("witness").map(witness);
     let witnesses = root.optional_section("witnesses").map(witnesses);
+    let alerts = watching::alerts(root.section("alerts"));
+    let timestamps = root.optional_section("timestamps").map(watching::timestamps);
+    let siem = root.optional_section("siem").map(watching::siem);
     root.finish();
     let (tls, reload_every) = tls?;
     Some(Config {
@@ -88,6 +92,9 @@ fn whole(mut root: Section<'_, '_>) -> Option<Config> {
         retention: retention?,
         witness: present(witness)?,
         witnesses: present(witnesses)?,
+        alerts,
+        timestamps: present(timestamps)?,
+        siem: present(siem)?,
     })
 }
 

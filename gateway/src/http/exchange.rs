@@ -18,7 +18,7 @@ use varco_core::registry::{Identity, Side};
 use varco_core::wire::Message;
 
 use super::problem::Problem;
-use super::{admin, auditor, orders, public, receipt, search, status};
+use super::{admin, alerts, auditor, incidents, orders, public, receipt, search, status, timestamps};
 use crate::app::App;
 use crate::inbound::{self, Call, Unanswered};
 use crate::pushes::Page;
@@ -56,6 +56,10 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/log/bodies/{*bundle}", get(auditor::bodies))
         .route("/log/orders", post(orders::apply))
         .route("/log/search", post(search::search))
+        .route("/log/alerts", get(alerts::alerts))
+        .route("/log/incidents", post(incidents::incidents))
+        .route("/log/timestamps", get(timestamps::list))
+        .route("/log/timestamps/{size}/{authority}", get(timestamps::one))
         .route("/registry", get(admin::registry).post(admin::apply_registry))
         .route("/policies", post(admin::apply_policy))
         .route("/suspensions", post(admin::suspend))

@@ -16,6 +16,7 @@ use varco_core::log::tile::{self, TileId};
 use varco_core::log::witness::{REQUEST_MAX, Refusal};
 
 use super::problem::Problem;
+use super::timestamps;
 use crate::app::App;
 use crate::witness::AddError;
 use crate::witnesses::Witnesses;
@@ -27,6 +28,8 @@ pub fn routes(app: Arc<App>) -> Router {
     Router::new()
         .route("/log/checkpoint", get(checkpoint))
         .route("/log/tile/{*tile}", get(hashes))
+        .route("/log/timestamps", get(timestamps::list))
+        .route("/log/timestamps/{size}/{authority}", get(timestamps::one))
         .route("/witness/add-checkpoint", post(add_checkpoint))
         .route("/witness/{origin}/checkpoint", get(watched))
         .fallback(async || Problem::new(Code::HttpNotFound))

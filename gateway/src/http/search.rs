@@ -12,9 +12,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use varco_core::code::Code;
 use varco_core::exchange::SubjectName;
-use varco_core::id::{AgencyId, OfficeId, OperatorId, PurposeId, RecordTypeId};
+use varco_core::hash::Sha256;
+use varco_core::id::{AgencyId, CaseId, FieldId, OfficeId, OperatorId, PurposeId, RecordTypeId};
 use varco_core::json as canonical;
 use varco_core::log::entry::{Draft, Kind, Slot};
+use varco_core::policy::Layer;
 use varco_core::registry::Side;
 use varco_core::time::Timestamp;
 use varco_store::search::Search;
@@ -74,6 +76,17 @@ struct Filter {
     operator: Option<OperatorId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     office: Option<OfficeId>,
+    /// A field that left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    field: Option<FieldId>,
+    /// A layer that withheld something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    layer: Option<Layer>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    case: Option<CaseId>,
+    /// The key of a seal: SHA-256 of its SubjectPublicKeyInfo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seal: Option<Sha256>,
 }
 
 /// Who searches.
@@ -161,6 +174,10 @@ impl Filter {
             code: self.code.clone(),
             operator: text(self.operator.as_ref().map(|id| id.as_str())),
             office: text(self.office.as_ref().map(|id| id.as_str())),
+            field: text(self.field.as_ref().map(|id| id.as_str())),
+            layer: self.layer.map(|layer| json!(layer).as_str().unwrap_or_default().to_owned()),
+            case: text(self.case.as_ref().map(|id| id.as_str())),
+            seal: self.seal.map(|key| key.to_string()),
             ..Search::default()
         }
     }
