@@ -3,6 +3,10 @@
 mod independent;
 mod keeping;
 mod reading;
+mod receiver;
 mod replicas;
+mod stamping;
+mod tampering;
+mod watching;
 mod witness;
 mod world;

@@ -137,10 +137,7 @@ impl Peer {
     }
 
     fn node() -> Self {
-        let home = node();
-        // Node looks for packages beside the script.
-        std::fs::copy(sources().join("peer.mjs"), home.join("peer.mjs")).unwrap();
-        Self::start(Command::new("node").arg(home.join("peer.mjs")))
+        Self::start(Command::new("node").arg(node_script("peer.mjs")))
     }
 
     fn start(command: &mut Command) -> Self {
@@ -194,6 +191,13 @@ pub fn python() -> PathBuf {
 /// The folder whose scripts find the peers' libraries for Node.
 pub fn node() -> PathBuf {
     npm("node", "package.json")
+}
+
+/// A script of ours beside the packages it needs: Node looks for packages there.
+pub fn node_script(name: &str) -> PathBuf {
+    let script = node().join(name);
+    std::fs::copy(sources().join(name), &script).unwrap();
+    script
 }
 
 /// HL7's example resources of FHIR R4, one a file. 191 MB: installed by themselves, for the one test that reads them.

@@ -17,9 +17,17 @@ use crate::world::{Ends, KIT, NOW, PEOPLE, World, until};
 
 type Route = (&'static str, &'static str);
 
-/// How the log is read: tried in `auditor::reading`, where there is something to read. This list may only shrink.
-const READING: [Route; 3] =
-    [("GET", "/log/bodies/{bundle}"), ("GET", "/log/tile/entries/{bundle}"), ("POST", "/log/search")];
+/// How the log is read: tried in `auditor::reading` and `auditor::watching`, where there is something to read. This list
+/// may only shrink.
+const READING: [Route; 7] = [
+    ("GET", "/log/alerts"),
+    ("GET", "/log/bodies/{bundle}"),
+    ("GET", "/log/tile/entries/{bundle}"),
+    ("GET", "/log/timestamps"),
+    ("GET", "/log/timestamps/{size}/{authority}"),
+    ("POST", "/log/incidents"),
+    ("POST", "/log/search"),
+];
 
 /// What anybody with a certificate of our CA may do, registered or not. This list may only shrink.
 const FOR_EVERY_CERTIFICATE: [(Route, &str); 9] = [
@@ -86,7 +94,7 @@ fn message(anna: &Situation, (method, path): Route) -> (String, Value) {
         ("POST", "/restrictions/{id}/events") => {
             json!({ "subject": crate::world::asks::anna(), "state": "lifted", "word": word() })
         }
-        ("POST", "/inbox/{id}/ack" | "/notices/{id}/ack" | "/log/search") => json!({}),
+        ("POST", "/inbox/{id}/ack" | "/notices/{id}/ack" | "/log/incidents" | "/log/search") => json!({}),
         ("GET", _) => Value::Null,
         other => panic!("{other:?} is new: say here what it is sent"),
     };

@@ -16,9 +16,9 @@ use varco_store::keyring::Keyring;
 use varco_store::store::{Limits, MissingAnchor, Options, Store};
 use varco_store::submission::{Change, Claim, Guard, StreamKind, Submission};
 
-use crate::finding::Finding;
+use crate::finding::{Bound, Finding, Target};
 use crate::process::own_cpu;
-use crate::{Bench, Failure, micros, millis};
+use crate::{Bench, Failure, micros, millis, stages};
 
 /// What each exchange in flight does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,34 @@ pub async fn chapter(bench: &Bench) -> Result<Finding, Failure> {
             "cpu_us": rate.micros,
         })
     });
-    Ok(Finding { text, targets: Vec::new(), json: json.collect() })
+    let fsync = stages::fsync(&bench.folder)?;
+    let _ = writeln!(text, "fdatasync of 4 KiB in the same run: {:.2} ms", millis(fsync));
+    let targets = targets(&rates, fsync);
+    Ok(Finding {
+        text,
+        targets,
+        json: json!({ "rates": json.collect::<Vec<_>>(), "fdatasync_ms": millis(fsync) }),
+    })
+}
+
+/// What is promised of a machine that is idle; beside it the same in units of `fdatasync`, which holds on any machine.
+fn targets(rates: &[Rate], fsync: Duration) -> Vec<Target> {
+    let of =
+        |in_flight: usize| rates.iter().find(|rate| rate.work == Work::Append && rate.in_flight == in_flight);
+    let (Some(one), Some(sixteen), Some(many)) = (of(1), of(16), of(64)) else { return Vec::new() };
+    let in_syncs = millis(sixteen.p50) / millis(fsync).max(0.001);
+    vec![
+        Target::new("durable entries a second, 64 in flight", many.per_second, Bound::AtLeast(8000.0)),
+        Target::new(
+            "the same in rates of batches of one",
+            many.per_second / one.per_second,
+            Bound::AtLeast(5.0),
+        ),
+        Target::new("added latency p50, 16 in flight, ms", millis(sixteen.p50), Bound::AtMost(2.0)),
+        Target::new("added latency p99, 16 in flight, ms", millis(sixteen.p99), Bound::AtMost(15.0)),
+        // Each of 16 waits for at most two commits of some two syncs each, and for the machine.
+        Target::new("added latency p50, 16 in flight, in fdatasyncs", in_syncs, Bound::AtMost(8.0)),
+    ]
 }
 
 /// What claim and outcome of one exchange cost when 64 are in flight.

@@ -3,12 +3,13 @@
 //! Chapters are chosen by name (`make bench ARGS="policy log"`); without names all of them run. A chapter is a module
 //! with one function that gives a [`Finding`]; a new one needs its line in [`Chapter`] and nothing else here.
 //! Options: `--quick` (a tenth of the work), `--requests N` (with 64 clients; default 12000), `--json FILE`,
-//! `--postgres URL` (for the log alone).
+//! `--postgres URL` (for the log alone), `--entries N` (of the large log; default a million, ten million take 15 GB).
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+mod auditor;
 mod exchange;
 mod finding;
 mod load;
@@ -28,6 +29,7 @@ type Failure = Box<dyn std::error::Error>;
 /// In the order in which they run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Chapter {
+    Auditor,
     Exchange,
     Log,
     Policy,
@@ -35,10 +37,11 @@ enum Chapter {
 }
 
 impl Chapter {
-    const ALL: [Self; 4] = [Self::Exchange, Self::Log, Self::Policy, Self::Stalled];
+    const ALL: [Self; 5] = [Self::Exchange, Self::Log, Self::Auditor, Self::Policy, Self::Stalled];
 
     const fn name(self) -> &'static str {
         match self {
+            Self::Auditor => "auditor",
             Self::Exchange => "exchange",
             Self::Log => "log",
             Self::Policy => "policy",
@@ -48,6 +51,7 @@ impl Chapter {
 
     async fn run(self, bench: &Bench) -> Result<Finding, Failure> {
         match self {
+            Self::Auditor => auditor::measure(bench).await,
             Self::Exchange => exchange::measure(bench).await,
             Self::Log => log::chapter(bench).await,
             Self::Policy => policy::chapter(bench),
@@ -70,6 +74,8 @@ pub struct Bench {
     /// With 64 clients.
     pub requests: usize,
     pub postgres: Option<String>,
+    /// Of the large log.
+    pub entries: Option<u64>,
     /// Where databases and keys of the bench go.
     pub folder: PathBuf,
     program: PathBuf,
@@ -77,6 +83,11 @@ pub struct Bench {
 }
 
 impl Bench {
+    /// The gateway's program.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Keys, genesis and the provider's process, made when the first chapter wants them.
     pub fn scene(&self) -> Result<&Scene, Failure> {
         if self.scene.get().is_none() {
@@ -88,6 +99,13 @@ impl Bench {
 }
 
 fn main() -> Result<(), Failure> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, folder] = words.as_slice()
+        && word == auditor::APPEND
+    {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        return runtime.block_on(auditor::append_for_ever(folder.into()));
+    }
     let (bench, chapters, json) = options()?;
     // One thread: what the load costs is taken from the gateway's cores, so it must be little.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -111,6 +129,7 @@ fn options() -> Result<(Bench, Vec<Chapter>, Option<PathBuf>), Failure> {
         care: Care::Full,
         requests: 12_000,
         postgres: None,
+        entries: None,
         folder: program.with_file_name("bench-data"),
         program,
         scene: OnceCell::new(),
@@ -123,6 +142,7 @@ fn options() -> Result<(Bench, Vec<Chapter>, Option<PathBuf>), Failure> {
             "--quick" => (bench.care, bench.requests) = (Care::Quick, 1_200),
             "--requests" => bench.requests = value()?.parse()?,
             "--json" => json = Some(value()?.into()),
+            "--entries" => bench.entries = Some(value()?.parse()?),
             "--postgres" => bench.postgres = Some(value()?),
             // Cargo says so itself.
             "--bench" => {}

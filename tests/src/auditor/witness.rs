@@ -1,5 +1,8 @@
 //! Two gateways: one keeps a log, the other watches it and cosigns.
 
+use std::sync::LazyLock;
+use std::time::Duration;
+
 use rcgen::{KeyPair, PKCS_ED25519};
 use varco::fetch::Fetcher;
 use varco_core::hash::Sha256;
@@ -120,4 +123,48 @@ async fn a_witness_keeps_to_one_history_also_over_a_restart() {
     assert!(again.add(request(7, 9, "forged").as_bytes(), now).is_err());
     assert!(again.add(request(0, 7, "forged").as_bytes(), now).is_err());
     assert!(again.add(request(7, 7, "ours").as_bytes(), now).is_ok());
+}
+
+/// A witness that nobody reaches.
+static AWAY: LazyLock<String> = LazyLock::new(|| {
+    let key = KeyPair::generate_for(&PKCS_ED25519).unwrap().serialize_pem();
+    WitnessKey::from_pem(NAME, key.as_bytes()).unwrap().verifier_key().to_string()
+});
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_quorum_for_too_long_no_exchange_is_carried_out_where_the_configuration_says_so() {
+    let world = crate::world::World::of(crate::world::Setup {
+        registry: |registry| registry.witnesses.push(AWAY.clone()),
+        config: |config| {
+            let folder = config.deployment.genesis.parent().unwrap();
+            let policy = folder.join("witnesses.policy");
+            std::fs::write(&policy, format!("witness W {} https://127.0.0.1:1/witness\nquorum W\n", *AWAY))
+                .unwrap();
+            config.witnesses = Some(varco::config::Witnesses {
+                policy,
+                authorities: config.outbound.authorities.clone(),
+                every: Duration::from_secs(3600),
+                alarm: Duration::from_secs(300),
+                stop_after: Some(Duration::from_secs(3600)),
+            });
+        },
+        ..crate::world::Setup::default()
+    })
+    .await;
+    let anna = crate::world::asks::Situation::of(&world).await;
+    assert_eq!(anna.cpi.post("/pulls", &anna.pull()).await.status, 200);
+    let alarm = async || {
+        let status = anna.cpi.client.get("/rest/varco/v1/status").await.unwrap();
+        status.json()["witnesses"]["alarm"].as_bool().unwrap()
+    };
+    assert!(!alarm().await);
+    world.advance(Duration::from_secs(301));
+    assert!(alarm().await);
+    // An alarm alone stops nothing.
+    assert_eq!(anna.cpi.post("/pulls", &anna.pull()).await.status, 200);
+    world.advance(Duration::from_secs(3300));
+    let before = world.log_size().await;
+    let told = anna.cpi.post("/pulls", &anna.pull()).await;
+    assert_eq!((told.status, told.code(), told.signed), (503, "log.unavailable", false));
+    assert_eq!(world.log_size().await, before);
 }
