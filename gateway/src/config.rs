@@ -24,7 +24,7 @@ mod tests;
 mod value;
 mod watching;
 
-pub use watching::{Alerts, Siem, Timestamps, Webhook};
+pub use watching::{Alerts, Siem, Timestamps, Webhook, is_name};
 
 pub use providers::{
     Deliveries, Drop, Engine, Fhir, FhirDoor, Provider, ProviderKind, Rest, ServerAt, Soap, Sql, SqlDatabase,

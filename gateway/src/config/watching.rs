@@ -164,7 +164,7 @@ pub fn timestamps(mut s: Section<'_, '_>) -> Option<Timestamps> {
 }
 
 /// It stands in addresses and file names.
-fn is_name(name: &str) -> bool {
+pub fn is_name(name: &str) -> bool {
     let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     (1..=64).contains(&name.len()) && name.bytes().all(known) && !name.starts_with('.')
 }

@@ -1,5 +1,6 @@
 //! Time stamps over checkpoints (RFC 3161), for anybody: which there are, and each as its authority gave it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -16,8 +17,8 @@ use varco_core::code::Code;
 use super::problem::Problem;
 use crate::app::App;
 
-/// Stamps in one answer: two weeks of two authorities.
-const PAGE: u64 = 100;
+/// Sizes of the log in one answer, each with the stamps of all its authorities.
+pub const PAGE: u64 = 50;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,8 +34,8 @@ pub async fn list(State(app): State<Arc<App>>, page: Result<Query<Page>, QueryRe
     };
     match app.store.read().stamps(page.before.unwrap_or(u64::MAX), PAGE).await {
         Ok(found) => {
-            let next =
-                found.last().filter(|_| u64::try_from(found.len()) == Ok(PAGE)).map(|stamp| stamp.size);
+            let sizes: BTreeSet<u64> = found.iter().map(|stamp| stamp.size).collect();
+            let next = sizes.first().filter(|_| u64::try_from(sizes.len()) == Ok(PAGE));
             let stamps = found.iter().map(|stamp| {
                 json!({
                     "size": stamp.size,

@@ -210,13 +210,14 @@ impl Reader {
         next.map(|next| u64::try_from(next).map_err(|_| ReadError::Damaged("follower"))).transpose()
     }
 
-    /// The time stamps over checkpoints of sizes below `before`, the largest first, at most [`PAGE_MAX`].
-    pub async fn stamps(&self, before: u64, limit: u64) -> Result<Vec<Stamp>, ReadError> {
-        const STAMPS: &str = "SELECT size, authority, at, note, response FROM log_stamp WHERE size < $1 \
-             ORDER BY size DESC, authority LIMIT $2";
-        let (before, limit) = (int(before), int(limit.min(PAGE_MAX)));
+    /// The time stamps over checkpoints of sizes below `before`, the largest first: all those of at most `sizes` sizes.
+    pub async fn stamps(&self, before: u64, sizes: u64) -> Result<Vec<Stamp>, ReadError> {
+        const STAMPS: &str = "SELECT size, authority, at, note, response FROM log_stamp WHERE size IN \
+             (SELECT DISTINCT size FROM log_stamp WHERE size < $1 ORDER BY size DESC LIMIT $2) \
+             ORDER BY size DESC, authority";
+        let (before, sizes) = (int(before), int(sizes.min(PAGE_MAX)));
         let rows: Vec<StampRow> =
-            on!(&*self.pools, pool => sqlx::query_as(STAMPS).bind(before).bind(limit).fetch_all(pool).await?);
+            on!(&*self.pools, pool => sqlx::query_as(STAMPS).bind(before).bind(sizes).fetch_all(pool).await?);
         rows.into_iter().map(stamp).collect()
     }
 

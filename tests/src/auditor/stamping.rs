@@ -9,8 +9,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use varco::fetch::Fetcher;
 
+use super::reading::{run, varco};
 use super::receiver::{Answer, Receiver};
-use super::world::Deployed;
+use super::world::{Deployed, World};
 
 /// An authority of OpenSSL: its certificate, made for the test, and `openssl ts -reply`.
 struct OpenSsl {
@@ -135,5 +136,22 @@ async fn checkpoints_are_stamped_and_openssl_verifies_them() {
     let one = fetcher.get(&format!("{}/timestamps/11/first", world.log())).await.unwrap();
     assert_eq!((one.status, one.body.to_vec()), (200, response));
     assert_eq!(fetcher.get(&format!("{}/timestamps/11/second", world.log())).await.unwrap().status, 404);
+    if let Some(varco) = varco() {
+        exported(&varco, &world, &tsa).await;
+    }
     world.stop().await;
+}
+
+/// An export has them, with what was stamped.
+async fn exported(varco: &Path, world: &World, tsa: &OpenSsl) {
+    let (database, key) = (format!("sqlite:{}", world.path("varco.db").display()), world.deployed.log_key());
+    let (anchor, out) = (world.path("anchor/checkpoint"), world.path("export"));
+    let (anchor, folder) = (anchor.to_str().unwrap(), out.to_str().unwrap());
+    let args = ["log", "export", "--database", &database, "--anchor", anchor, "--key", &key, "--out", folder];
+    let done = run(varco, &args).await;
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let note = std::fs::read_to_string(out.join("timestamps/11/checkpoint")).unwrap();
+    let text = format!("{}\n", note.split_once("\n\n").unwrap().0);
+    assert!(tsa.verifies(text.as_bytes(), &std::fs::read(out.join("timestamps/11/first.tsr")).unwrap()));
+    assert!(!out.join("timestamps/11/second.tsr").exists());
 }

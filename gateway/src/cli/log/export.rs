@@ -16,7 +16,7 @@ use varco_jose::OfficerKey;
 use varco_store::anchor::Anchor;
 use varco_store::read::{Bodies, ReadError};
 
-use super::source::{PART, Place, Source};
+use super::source::{PART, Place, Source, Stamped};
 use super::{Failure, Trust, read_file, wait};
 
 mod records;
@@ -122,6 +122,7 @@ impl Export<'_> {
             self.tile(&mut sink, id).await?;
         }
         self.entries(&mut sink, 0..self.size).await?;
+        stamps(&mut sink, &self.stamps().await?, &(0..self.size))?;
         self.common(&mut sink).await?;
         sink.finish(self.officer.as_ref())
     }
@@ -129,6 +130,7 @@ impl Export<'_> {
     /// An archive for every 65,536 entries, the last first: an order to erase goes into the archives before it as well.
     async fn archives(&self, out: &Path) -> Result<(), Failure> {
         std::fs::create_dir_all(out).map_err(|error| Failure::File(out.to_owned(), error))?;
+        let stamped = self.stamps().await?;
         let mut orders: Vec<Leaf> = Vec::new();
         for part in (0..self.size.div_ceil(PART)).rev() {
             let entries = part * PART..((part + 1) * PART).min(self.size);
@@ -144,6 +146,7 @@ impl Export<'_> {
                 )?;
             }
             orders.append(&mut own);
+            stamps(&mut sink, &stamped, &entries)?;
             self.common(&mut sink).await?;
             sink.finish(self.officer.as_ref())?;
         }
@@ -220,11 +223,40 @@ impl Export<'_> {
         Ok(receipt.to_text())
     }
 
+    /// The time stamps over checkpoints that the exported one continues.
+    async fn stamps(&self) -> Result<Vec<Stamped>, Failure> {
+        let mut found = Vec::new();
+        let mut before = self.size.saturating_add(1);
+        loop {
+            let page = self.source.stamps(before).await?;
+            let Some(smallest) = page.iter().map(|stamp| stamp.size).min().filter(|size| *size < before)
+            else {
+                return Ok(found);
+            };
+            before = smallest;
+            found.extend(page);
+        }
+    }
+
     /// What every folder and archive has. The checkpoint comes last: where it is, the rest is whole.
     async fn common(&self, sink: &mut Sink) -> Result<(), Failure> {
         sink.add("README.txt", README.as_bytes())?;
         sink.add("checkpoint", self.note.as_bytes())
     }
+}
+
+/// The stamps whose checkpoints end among these entries, in whose tiles their roots can be found.
+fn stamps(sink: &mut Sink, stamped: &[Stamped], entries: &Range<u64>) -> Result<(), Failure> {
+    let mut noted = None;
+    for stamp in stamped.iter().filter(|stamp| stamp.size > entries.start && stamp.size <= entries.end) {
+        let folder = format!("timestamps/{}", stamp.size);
+        if noted != Some(stamp.size) {
+            sink.add(&format!("{folder}/checkpoint"), stamp.checkpoint.as_bytes())?;
+            noted = Some(stamp.size);
+        }
+        sink.add(&format!("{folder}/{}.tsr", stamp.authority), &stamp.response)?;
+    }
+    Ok(())
 }
 
 /// Bodies that can be read. One that is sealed would look erased if it were left out.
@@ -249,6 +281,8 @@ checkpoint       size and root of the log, signed (c2sp.org/tlog-checkpoint)
 tile/            the hashes of the tree (c2sp.org/tlog-tiles)
 tile/entries/    the entries, 256 a file, each after its length in two bytes
 bodies/          JSON Lines: of each entry the bodies that are not erased, with their salts
+timestamps/      of some sizes of the log the checkpoint, whose first three lines an authority stamped, and its response
+                 (RFC 3161; openssl ts -verify)
 orders/          orders to erase that stand later in the log, each with its proof (c2sp.org/tlog-proof)
 entries.csv      what the entries say openly
 SHA256SUMS       the hash of every other file; SHA256SUMS.jws is an officer's signature over it, where there is one

@@ -7,15 +7,21 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use serde::Deserialize as _;
 use varco_core::hash::Sha256;
 use varco_core::log::bodies;
 use varco_core::log::tile::{self, BundleId, TileId, WIDTH};
+use varco_store::kept::Stamp;
 use varco_store::read::{Bodies, PAGE_MAX, ReadError, Reader, StoredLeaf};
 
 use super::{BodyKeys, Failure};
 use crate::archive;
+use crate::config::is_name;
 use crate::fetch::{Fetcher, Identity};
+use crate::http::timestamps::PAGE;
 
 /// Entries in one archive: a whole tile of the second level, so that one hash of the third stands for all of them.
 pub const PART: u64 = WIDTH * WIDTH;
@@ -58,6 +64,23 @@ impl Channel {
         let identity = identity.map(|(certificate, key)| Identity { certificate, key });
         Ok(Fetcher::new(&self.ca, identity.as_ref())?)
     }
+}
+
+/// A time stamp over the checkpoint of a size.
+#[derive(serde::Deserialize)]
+pub struct Stamped {
+    pub size: u64,
+    pub authority: String,
+    /// The signed note; its text is what was stamped.
+    pub checkpoint: String,
+    /// As the authority gave it.
+    #[serde(deserialize_with = "from_base64")]
+    pub response: Vec<u8>,
+}
+
+fn from_base64<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    STANDARD.decode(text).map_err(serde::de::Error::custom)
 }
 
 /// An open log.
@@ -154,6 +177,39 @@ impl Source {
             return Ok(Vec::new());
         }
         Ok(files.tile(tile).await?.unwrap_or_default())
+    }
+
+    /// Time stamps over checkpoints of sizes below `before`, the largest first; none when there are no smaller ones.
+    pub async fn stamps(&self, before: u64) -> Result<Vec<Stamped>, Failure> {
+        match self {
+            Self::Database(reader) => {
+                let found = reader.stamps(before, PAGE).await?;
+                let stamped = |stamp: Stamp| Stamped {
+                    size: stamp.size,
+                    authority: stamp.authority,
+                    checkpoint: stamp.note,
+                    response: stamp.response,
+                };
+                Ok(found.into_iter().map(stamped).collect())
+            }
+            Self::Files(files @ Files::Remote { .. }) => {
+                #[derive(serde::Deserialize)]
+                struct Listed {
+                    timestamps: Vec<Stamped>,
+                }
+                let Some(bytes) = files.read(&format!("timestamps?before={before}")).await? else {
+                    return Ok(Vec::new());
+                };
+                let listed: Listed = serde_json::from_slice(&bytes)
+                    .map_err(|error| Failure::Usage(format!("the list of time stamps: {error}")))?;
+                // The name becomes one of a file.
+                if !listed.timestamps.iter().all(|stamp| is_name(&stamp.authority)) {
+                    return Err(Failure::Usage("the list of time stamps names no authority".to_owned()));
+                }
+                Ok(listed.timestamps)
+            }
+            Self::Files(_) => Ok(Vec::new()),
+        }
     }
 
     /// The bodies of the entries `from..to`.
