@@ -180,6 +180,7 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (3, "search", include_str!("../migrations/sqlite/0003_search.sql")),
     (30, "bodies", include_str!("../migrations/sqlite/0030_bodies.sql")),
     (31, "holds", include_str!("../migrations/sqlite/0031_holds.sql")),
+    (50, "parcel", include_str!("../migrations/sqlite/0050_parcel.sql")),
 ];
 const POSTGRES: &[(i64, &str, &str)] = &[
     (1, "ledger", include_str!("../migrations/postgres/0001_ledger.sql")),
@@ -187,6 +188,7 @@ const POSTGRES: &[(i64, &str, &str)] = &[
     (3, "search", include_str!("../migrations/postgres/0003_search.sql")),
     (30, "bodies", include_str!("../migrations/postgres/0030_bodies.sql")),
     (31, "holds", include_str!("../migrations/postgres/0031_holds.sql")),
+    (50, "parcel", include_str!("../migrations/postgres/0050_parcel.sql")),
 ];
 
 fn schema(versions: &'static [(i64, &'static str, &'static str)]) -> Migrator {
