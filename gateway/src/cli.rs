@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 pub mod adapter;
 pub mod agent;
+pub mod appeal;
 pub mod call;
 pub mod demo;
 pub mod language;
@@ -40,6 +41,8 @@ enum Command {
     Adapter(Box<adapter::Args>),
     /// Carry an agency's plain local calls to the gateway and back, signed.
     Agent(agent::Args),
+    /// Ask the owner for a refused field with a reason, and decide on such requests.
+    Appeal(appeal::Args),
     /// Make a signed call to a gateway.
     Call(Box<call::Args>),
     /// Play the story of one exchange on this machine, with synthetic people.
@@ -82,6 +85,7 @@ impl Cli {
         match self.command {
             Command::Adapter(args) => adapter::run(*args),
             Command::Agent(args) => agent::run(args),
+            Command::Appeal(args) => appeal::run(args),
             Command::Call(args) => call::run(&args),
             Command::Demo(args) => demo::run(args),
             Command::Log(args) => log::run(args),

@@ -60,6 +60,10 @@ pub enum TrustFault {
     KeyMismatch(OfficerId),
     #[error("officer `{0}` is not an officer of the registry, or may not sign")]
     NotAnOfficer(OfficerId),
+    #[error("officer `{0}` does not stand in for `{1}`, or not now")]
+    NotADeputy(OfficerId, AgencyId),
+    #[error("officer `{0}` has signed more than once")]
+    SignedTwice(OfficerId),
     #[error("the statement of `{0}` is not accepted: {1}")]
     Statement(OfficerId, StatementError),
     #[error("the statement of `{0}` is about another document or another act")]
@@ -86,7 +90,8 @@ impl Ceremony {
         for founder in &genesis.founders {
             let path = folder.join(format!("{founder}.jws"));
             let text = String::from_utf8_lossy(&read(&path)?).trim().to_owned();
-            agencies.insert(check_statement(&genesis.registry, founder, &text, (ACT_GENESIS, sha256))?);
+            let (agency, _) = check_statement(&genesis.registry, founder, &text, (ACT_GENESIS, sha256))?;
+            agencies.insert(agency);
         }
         if agencies.len() < 2 {
             return Err(TrustFault::FewAgencies);
@@ -108,12 +113,21 @@ pub struct RegistryProposal {
 #[serde(deny_unknown_fields)]
 pub struct OfficerStatement {
     pub officer: OfficerId,
+    /// The agency for which a named deputy signs; their own when absent.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub in_place_of: Option<AgencyId>,
     pub jws: String,
 }
 
 impl RegistryProposal {
     /// The next registry, if two officers of different agencies of the *current* one approved it.
-    pub fn check(&self, current: &Registry, current_sha256: Sha256) -> Result<Registry, TrustFault> {
+    /// `now` is absent for what is read back from the log.
+    pub fn check(
+        &self,
+        current: &Registry,
+        current_sha256: Sha256,
+        now: Option<Timestamp>,
+    ) -> Result<Registry, TrustFault> {
         let bytes = self.document.as_bytes();
         let next: Registry = json::parse_as(bytes)
             .map_err(|fault| TrustFault::File { path: "registry".into(), what: fault.to_string() })?;
@@ -131,11 +145,7 @@ impl RegistryProposal {
             return Err(TrustFault::NotNext("the log keeps its name; only its keys change"));
         }
         let about = (ACT_REGISTRY, Sha256::of(bytes));
-        let mut agencies = BTreeSet::new();
-        for statement in &self.statements {
-            agencies.insert(check_statement(current, &statement.officer, &statement.jws, about)?);
-        }
-        if agencies.len() < 2 {
+        if signers(current, &self.statements, about, now)?.len() < 2 {
             return Err(TrustFault::FewAgencies);
         }
         Ok(next)
@@ -159,15 +169,12 @@ pub struct SuspensionProposal {
 impl SuspensionProposal {
     /// One officer of the agency concerned is enough, because nothing widens; for somebody else's agency it takes officers
     /// of two agencies, so that nobody can silence another alone.
-    pub fn check(&self, registry: &Registry) -> Result<Suspension, TrustFault> {
+    pub fn check(&self, registry: &Registry, now: Option<Timestamp>) -> Result<Suspension, TrustFault> {
         let bytes = self.document.as_bytes();
         let suspension: Suspension = json::parse_as(bytes)
             .map_err(|fault| TrustFault::File { path: "suspension".into(), what: fault.to_string() })?;
         let about = (ACT_SUSPENSION, Sha256::of(bytes));
-        let mut agencies = BTreeSet::new();
-        for statement in &self.statements {
-            agencies.insert(check_statement(registry, &statement.officer, &statement.jws, about)?);
-        }
+        let agencies = signers(registry, &self.statements, about, now)?;
         if agencies.contains(&suspension.agency) || agencies.len() >= 2 {
             return Ok(suspension);
         }
@@ -183,13 +190,39 @@ pub enum RegistryEntry {
     Version { registry: Sha256, version: u32, statements: Vec<OfficerStatement> },
 }
 
-/// The agency of the officer, if the statement is theirs and about this document.
-pub fn check_statement(
+/// The agencies for which a document was signed, one for each officer: who stands in for another agency speaks for that
+/// one and not also for their own, so that two agencies are always two people.
+pub fn signers(
+    registry: &Registry,
+    statements: &[OfficerStatement],
+    about: (&str, Sha256),
+    now: Option<Timestamp>,
+) -> Result<BTreeSet<AgencyId>, TrustFault> {
+    let (mut officers, mut agencies) = (BTreeSet::new(), BTreeSet::new());
+    for statement in statements {
+        let id = &statement.officer;
+        if !officers.insert(id) {
+            return Err(TrustFault::SignedTwice(id.clone()));
+        }
+        let (own, signed) = check_statement(registry, id, &statement.jws, about)?;
+        let agency = statement.in_place_of.clone().unwrap_or(own);
+        let may = |at| registry.officer(id).is_some_and(|officer| officer.speaks_for(&agency, at));
+        // Signed within the mandate, and brought within it too: a date on a signature is its signer's word.
+        if !may(signed) || !now.is_none_or(may) {
+            return Err(TrustFault::NotADeputy(id.clone(), agency));
+        }
+        agencies.insert(agency);
+    }
+    Ok(agencies)
+}
+
+/// The agency of the officer and the instant of signing, if the statement is theirs and about this document.
+fn check_statement(
     registry: &Registry,
     id: &OfficerId,
     text: &str,
     about: (&str, Sha256),
-) -> Result<AgencyId, TrustFault> {
+) -> Result<(AgencyId, Timestamp), TrustFault> {
     let officer = registry.officer(id).filter(|officer| officer.role == Role::Officer);
     let officer = officer.ok_or_else(|| TrustFault::NotAnOfficer(id.clone()))?;
     let verifier =
@@ -201,7 +234,7 @@ pub fn check_statement(
     if (statement.act.as_str(), statement.sha256) != about {
         return Err(TrustFault::StatementOfOther(id.clone()));
     }
-    Ok(officer.agency.clone())
+    Ok((officer.agency.clone(), statement.at))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TrustFault> {

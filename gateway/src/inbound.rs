@@ -1,20 +1,22 @@
 //! One request, top to bottom. The only place where the chain of `varco_core::exchange` is walked.
 
 use varco_adapters::Context;
+use varco_core::appeal::Appeal;
 use varco_core::case::Case;
 use varco_core::code::Code;
 use varco_core::consent::Consent;
 use varco_core::exchange::{
-    AckAsk, AgencyRecord, Answer, Authorized, AuthorizedExchange, CaseAsk, CaseEventAsk, ConsentAsk,
-    ConsentEventAsk, Incoming, Known, LiftAsk, LoggedOutcome, Outcome, Pull, Registered, ReleaseError,
-    RestrictionAsk, SearchAsk, SignError, Stamp, Trust, VerifiedRequest, VerifyError, WithdrawalAsk,
-    authorize, verify,
+    AckAsk, AgencyRecord, Answer, AppealAsk, AppealEventAsk, Authorized, AuthorizedExchange, CaseAsk,
+    CaseEventAsk, ConsentAsk, ConsentEventAsk, Incoming, Known, LiftAsk, LoggedOutcome, Outcome, Pull,
+    Registered, ReleaseError, RestrictionAsk, SearchAsk, SignError, Stamp, Trust, VerifiedRequest,
+    VerifyError, WithdrawalAsk, authorize, verify,
 };
-use varco_core::id::{CaseId, ConsentId, ExchangeId, IdFault, NoticeId, RestrictionId};
+use varco_core::id::{AppealId, CaseId, ConsentId, ExchangeId, IdFault, NoticeId, RestrictionId};
 use varco_core::restriction::Restrictions;
 use varco_store::submission::{AppendError, ClaimError};
 
 use crate::app::App;
+use crate::appeals;
 use crate::limits::LimitError;
 use crate::pushes::{self, Page};
 use crate::registers::{self, Unreadable};
@@ -24,8 +26,11 @@ use crate::registers::{self, Unreadable};
 pub enum Call {
     Acknowledge(NoticeId),
     AcknowledgeDelivery(ExchangeId),
+    AppealEvent(AppealId),
+    Appeals,
     CaseEvent(CaseId),
     ConsentEvent(ConsentId),
+    FileAppeal,
     Inbox(Page),
     Lift(RestrictionId),
     Notices,
@@ -33,6 +38,7 @@ pub enum Call {
     OpenConsent,
     Pull,
     Push,
+    ReadAppeal(AppealId),
     ReadCase(CaseId),
     ReadConsent(ConsentId),
     ReadPush(ExchangeId),
@@ -48,8 +54,11 @@ impl Call {
         match self {
             Self::Acknowledge(_) => "acknowledge",
             Self::AcknowledgeDelivery(_) => "acknowledge-delivery",
+            Self::AppealEvent(_) => "appeal-event",
+            Self::Appeals => "appeals",
             Self::CaseEvent(_) => "case-event",
             Self::ConsentEvent(_) => "consent-event",
+            Self::FileAppeal => "file-appeal",
             Self::Inbox(_) => "inbox",
             Self::Lift(_) => "lift",
             Self::Notices => "notices",
@@ -57,6 +66,7 @@ impl Call {
             Self::OpenConsent => "open-consent",
             Self::Pull => "pull",
             Self::Push => "push",
+            Self::ReadAppeal(_) => "read-appeal",
             Self::ReadCase(_) => "read-case",
             Self::ReadConsent(_) => "read-consent",
             Self::ReadPush(_) => "read-push",
@@ -128,8 +138,11 @@ async fn decide(app: &App, call: Call, request: VerifiedRequest) -> Outcome {
     let done = match call {
         Call::Acknowledge(id) => acknowledge(app, id, request).await,
         Call::AcknowledgeDelivery(id) => pushes::acknowledge(app, id, request).await,
+        Call::AppealEvent(id) => appeal_event(app, id, request).await,
+        Call::Appeals => list_appeals(app, request).await,
         Call::CaseEvent(id) => case_event(app, id, request).await,
         Call::ConsentEvent(id) => consent_event(app, id, request).await,
+        Call::FileAppeal => file_appeal(app, request).await,
         Call::Inbox(page) => pushes::inbox(app, page, request).await,
         Call::Lift(id) => lift(app, id, request).await,
         Call::Notices => notices(app, request).await,
@@ -137,6 +150,7 @@ async fn decide(app: &App, call: Call, request: VerifiedRequest) -> Outcome {
         Call::OpenConsent => open_consent(app, request).await,
         Call::Pull => pull(app, request).await,
         Call::Push => pushes::push(app, request).await,
+        Call::ReadAppeal(id) => read_appeal(app, id, request).await,
         Call::ReadCase(id) => read_case(app, id, request).await,
         Call::ReadConsent(id) => read_consent(app, id, request).await,
         Call::ReadPush(id) => pushes::read_push(app, id, request).await,
@@ -156,6 +170,7 @@ async fn pull(app: &App, request: VerifiedRequest) -> Done {
     let pseudonyms = app.keys.all(&pull.subject.codice_fiscale);
     let (request, consents) = known(request, registers::consents_of(app, &pseudonyms).await)?;
     let (request, restrictions) = known(request, registers::restrictions_of(app, &pseudonyms).await)?;
+    let (request, appealed) = known(request, registers::appeals_of(app, &pseudonyms).await)?;
     let case = match &pull.case {
         Some(id) => registers::case(app, id).await,
         None => Ok(None),
@@ -168,6 +183,7 @@ async fn pull(app: &App, request: VerifiedRequest) -> Done {
         pseudonyms,
         consents: &consents,
         restrictions: &restrictions,
+        appeals: &appealed,
         case: case.as_ref(),
     };
     match authorize(request, pull, &known) {
@@ -277,6 +293,40 @@ async fn search_restrictions(app: &App, request: VerifiedRequest) -> Done {
     let pseudonyms = app.keys.all(&ask.subject.codice_fiscale);
     let (request, held) = known(request, registers::restrictions_of(app, &pseudonyms).await)?;
     Ok(with_rules(app, |rules| rules.search_restrictions(request, &ask.subject, &held)))
+}
+
+async fn file_appeal(app: &App, request: VerifiedRequest) -> Done {
+    let (request, ask) = request.ask::<AppealAsk>()?;
+    let (request, decided) = known(request, registers::decided(app, &ask.exchange).await)?;
+    let owner = decided.as_ref().filter(|decided| decided.consumer == request.sender().agency);
+    let sealed = owner.map(|decided| appeals::seal_appeal(app, &decided.provider, &ask)).unwrap_or_default();
+    Ok(with_rules(app, |rules| rules.file_appeal(request, &ask, decided, sealed)))
+}
+
+async fn appeal_event(app: &App, id: AppealId, request: VerifiedRequest) -> Done {
+    let (request, ask) = request.ask::<AppealEventAsk>()?;
+    let (request, appeal) = known::<Option<Appeal>>(request, registers::appeal(app, &id).await)?;
+    let sealed = match (ask.words(), &appeal) {
+        (Some(words), Some(appeal)) => appeals::seal_answer(app, &appeal.header.consumer, words),
+        (Some(_) | None, _) => Vec::new(),
+    };
+    Ok(with_rules(app, |rules| rules.record_appeal(request, &ask, appeal, sealed)))
+}
+
+async fn list_appeals(app: &App, request: VerifiedRequest) -> Done {
+    let waiting = registers::appeals_for(app, &request.sender().agency).await;
+    let (request, waiting) = known(request, waiting)?;
+    Ok(with_rules(app, |rules| rules.list_appeals(request, &waiting)))
+}
+
+async fn read_appeal(app: &App, id: AppealId, request: VerifiedRequest) -> Done {
+    let (request, appeal) = known::<Option<Appeal>>(request, registers::appeal(app, &id).await)?;
+    let words = match &appeal {
+        Some(appeal) => registers::words_of(app, appeal).await,
+        None => Ok(Vec::new()),
+    };
+    let (request, words) = known(request, words)?;
+    Ok(with_rules(app, |rules| rules.read_appeal(request, appeal, words)))
 }
 
 async fn notices(app: &App, request: VerifiedRequest) -> Done {

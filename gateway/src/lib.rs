@@ -4,6 +4,7 @@ pub mod administration;
 pub mod agent;
 pub mod alerts;
 pub mod app;
+mod appeals;
 pub mod archive;
 pub mod cli;
 pub mod config;

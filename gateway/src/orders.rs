@@ -4,12 +4,10 @@
 //! who asked the log for the entries it names. To hold takes one officer; whatever takes evidence away takes officers of
 //! two agencies. Brought twice, an order has no second effect.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use varco_core::hash::Sha256;
-use varco_core::id::{AgencyId, ExchangeId};
+use varco_core::id::ExchangeId;
 use varco_core::json;
 use varco_core::log::entry::{Draft, Erases, Kind, Reason, Slot, SlotName};
 use varco_core::log::proof::Receipt;
@@ -20,7 +18,7 @@ use varco_store::submission::{
 };
 
 use crate::app::App;
-use crate::genesis::{OfficerStatement, TrustFault, check_statement};
+use crate::genesis::{self, OfficerStatement, TrustFault};
 
 /// The act of an officer's statement on an order.
 pub const ACT_ORDER: &str = "order-log";
@@ -121,7 +119,12 @@ pub struct Checked {
 
 impl OrderProposal {
     /// Checks an order for the log of this origin, which has `size` entries now.
-    pub fn check(self, registry: &Registry, origin: &str, size: u64) -> Result<Checked, OrderFault> {
+    pub fn check(
+        self,
+        registry: &Registry,
+        (origin, size): (&str, u64),
+        now: Timestamp,
+    ) -> Result<Checked, OrderFault> {
         let order: Order = json::parse_as(self.document.as_bytes())
             .map_err(|fault| OrderFault::Malformed(fault.to_string()))?;
         // A member we do not know would be signed for and have no effect.
@@ -133,10 +136,7 @@ impl OrderProposal {
         }
         order.check(size)?;
         let about = (ACT_ORDER, Sha256::of(self.document.as_bytes()));
-        let mut agencies: BTreeSet<AgencyId> = BTreeSet::new();
-        for statement in &self.statements {
-            agencies.insert(check_statement(registry, &statement.officer, &statement.jws, about)?);
-        }
+        let agencies = genesis::signers(registry, &self.statements, about, Some(now))?;
         let needed = if matches!(order.act, Act::Hold { .. }) { 1 } else { 2 };
         if agencies.len() < needed {
             return Err(OrderFault::FewAgencies);
@@ -284,6 +284,8 @@ fn part_id(order: &Order, document: Sha256, n: usize) -> ExchangeId {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn order(act: Act) -> Order {

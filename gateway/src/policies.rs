@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -19,10 +20,12 @@ use varco_core::time::Timestamp;
 use varco_store::read::{ReadError, Reader};
 use varco_store::submission::{Artifact, ArtifactKind};
 
-use crate::genesis::{OfficerStatement, TrustFault, check_statement};
+use crate::genesis::{self, OfficerStatement, TrustFault};
 
 /// The act of an officer's statement on a policy document.
 pub const ACT_POLICY: &str = "approve-policy";
+/// From one review to the next: a year, and the day for the ceremony.
+const REVIEW_EVERY: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Where a body's own regulation lies in a bundle.
 const REGULATIONS: &str = "regolamenti/";
 
@@ -114,6 +117,10 @@ pub enum PolicyRefusal {
     OwnerMissing(String),
     #[error("the version would count from {0}, which is past")]
     Past(Timestamp),
+    #[error(
+        "the bundle must name the day of its next review (`riesame`), after it begins to count and within a year"
+    )]
+    Review,
     #[error("a statement is not accepted: {0}")]
     Statement(#[from] TrustFault),
     #[error("officers of two agencies must sign")]
@@ -177,8 +184,10 @@ impl Schedule {
         if said.policy != after.policy.sha256() || wanted != proposal.document {
             return Err(PolicyRefusal::Document(wanted));
         }
-        let signers = signers(proposal, registry)?;
+        let about = (ACT_POLICY, Sha256::of(proposal.document.as_bytes()));
+        let signers = genesis::signers(registry, &proposal.statements, about, now)?;
         check_signers(&signers, before, &after, &diff)?;
+        check_review(before, &after, &diff, said.from)?;
         Ok(Version { from: said.from, bundle: Arc::new(after) })
     }
 
@@ -270,12 +279,6 @@ fn warnings(before: &Bundle, after: &Bundle, widened: &[&Moved]) -> Vec<String> 
         .collect()
 }
 
-fn signers(proposal: &PolicyProposal, registry: &Registry) -> Result<BTreeSet<AgencyId>, PolicyRefusal> {
-    let about = (ACT_POLICY, Sha256::of(proposal.document.as_bytes()));
-    let each = proposal.statements.iter();
-    each.map(|statement| Ok(check_statement(registry, &statement.officer, &statement.jws, about)?)).collect()
-}
-
 fn check_signers(
     signers: &BTreeSet<AgencyId>,
     before: &Bundle,
@@ -297,6 +300,14 @@ fn check_signers(
         }
     }
     Ok(())
+}
+
+/// Once a year the bodies confirm their rules: whatever they bring has the day of its next review, at most a year ahead.
+/// A body may narrow its own data at any time without that.
+fn check_review(before: &Bundle, after: &Bundle, diff: &Diff, from: Timestamp) -> Result<(), PolicyRefusal> {
+    let is_ahead = |review: Timestamp| from < review && review <= from.plus(REVIEW_EVERY);
+    let narrows_own = !diff.widens() && own_regulation(before, after).is_some();
+    if narrows_own || after.policy.review.is_some_and(is_ahead) { Ok(()) } else { Err(PolicyRefusal::Review) }
 }
 
 /// The body whose own regulation is all that changed.

@@ -1,12 +1,15 @@
 //! Between the chain and the store: what is read for a decision, and what is written for an outcome.
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use varco_adapters::Request;
+use varco_core::appeal::{self, Appeal};
 use varco_core::case::{self, Case};
 use varco_core::consent::{self, Consent};
-use varco_core::exchange::{self, AuthorizedExchange, KeyHeader, PushHeader, Sealed, VerifiedRequest};
-use varco_core::id::{AgencyId, CaseId, ConsentId, ExchangeId, FieldId, NoticeId, Pseudonym};
+use varco_core::exchange::{
+    self, AuthorizedExchange, Decided, KeyHeader, PushHeader, Sealed, VerifiedRequest,
+};
+use varco_core::id::{AgencyId, AppealId, CaseId, ConsentId, ExchangeId, FieldId, NoticeId, Pseudonym};
 use varco_core::json;
 use varco_core::log::entry::Kind;
 use varco_core::log::leaf::Leaf;
@@ -125,6 +128,52 @@ pub async fn case(app: &App, id: &CaseId) -> Result<Option<Case>, Unreadable> {
     stream.filter(|stream| stream.kind == StreamKind::Case).map(case_of).transpose()
 }
 
+/// The appeals about a person, whatever became of them.
+pub async fn appeals_of(app: &App, subject: &[Pseudonym]) -> Result<Vec<Appeal>, Unreadable> {
+    let streams = app.store.read().streams_of(subject, StreamKind::Appeal).await?;
+    streams.into_iter().map(appeal_in).collect()
+}
+
+/// The appeals in which an agency has still something to do or to learn.
+pub async fn appeals_for(app: &App, agency: &AgencyId) -> Result<Vec<Appeal>, Unreadable> {
+    let streams = app.store.read().waiting_for(agency, StreamKind::Appeal).await?;
+    streams.into_iter().map(appeal_in).collect()
+}
+
+pub async fn appeal(app: &App, id: &AppealId) -> Result<Option<Appeal>, Unreadable> {
+    let stream = app.store.read().stream(id.as_str()).await?;
+    stream.filter(|stream| stream.kind == StreamKind::Appeal).map(appeal_in).transpose()
+}
+
+/// The decision that an exchange ended with, if it ended with one.
+pub async fn decided(app: &App, exchange: &ExchangeId) -> Result<Option<Decided>, Unreadable> {
+    for kind in [Kind::Disclosure, Kind::Denial] {
+        if let Some((leaf, slots)) = app.store.read().entry(exchange, kind).await? {
+            return Ok(Decided::read(&leaf, &slots));
+        }
+    }
+    Ok(None)
+}
+
+/// The sealed words of an appeal, as far as they are not erased, each with its entry.
+pub async fn words_of(app: &App, appeal: &Appeal) -> Result<Vec<Value>, Unreadable> {
+    let mut found = Vec::new();
+    for exchange in appeal.words() {
+        let entry = app.store.read().entry(exchange, Kind::Case).await?;
+        let body = entry.and_then(|(_, slots)| slots.decision).map(|slot| slot.body);
+        let body: Option<Value> = body.and_then(|body| json::parse(body.as_bytes()).ok());
+        if let Some(sealed) = body.as_ref().and_then(|body| body.get("words")) {
+            found.push(json!({ "exchange": exchange, "sealed": sealed }));
+        }
+    }
+    Ok(found)
+}
+
+fn appeal_in(stream: Stream) -> Result<Appeal, Unreadable> {
+    let (header, events) = documents::<appeal::Header, appeal::Event>(&stream)?;
+    Appeal::replay(header, events).map_err(|fault| Unreadable::Damaged(stream.id, fault.to_string()))
+}
+
 fn consent_of(stream: Stream) -> Result<Consent, Unreadable> {
     let (header, events) = documents::<consent::Header, consent::Event>(&stream)?;
     Consent::replay(header, events).map_err(|fault| Unreadable::Damaged(stream.id, fault.to_string()))
@@ -207,6 +256,7 @@ fn change(change: exchange::StreamChange) -> Change {
     Change {
         stream: change.stream,
         kind: match change.kind {
+            exchange::StreamKind::Appeal => StreamKind::Appeal,
             exchange::StreamKind::Case => StreamKind::Case,
             exchange::StreamKind::Consent => StreamKind::Consent,
             exchange::StreamKind::Notice => StreamKind::Notice,

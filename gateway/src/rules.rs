@@ -78,7 +78,7 @@ impl Rules {
         let (sha256, statements) = match entry(log, leaf).await? {
             RegistryEntry::Suspension { document, statements } => {
                 let suspension =
-                    SuspensionProposal { document, statements }.check(&self.in_force.registry)?;
+                    SuspensionProposal { document, statements }.check(&self.in_force.registry, None)?;
                 self.in_force.registry.suspensions.push(suspension);
                 return Ok(());
             }
@@ -87,7 +87,7 @@ impl Rules {
         let artifact = log.artifact(&sha256).await?.ok_or(RulesError::Missing(leaf.index()))?;
         let document = String::from_utf8(artifact.bytes).map_err(|_| RulesError::Missing(leaf.index()))?;
         let proposal = RegistryProposal { document, statements };
-        let registry = proposal.check(&self.in_force.registry, self.in_force.sha256)?;
+        let registry = proposal.check(&self.in_force.registry, self.in_force.sha256, None)?;
         self.in_force = InForce { registry, sha256 };
         Ok(())
     }

@@ -32,6 +32,7 @@ This page is made from `gateway/core/src/code.rs`; a test compares the two.
 const AREAS: [(&str, &str); 18] = [
     ("adapter", "The provider's own system, as the gateway reads from it. What it said is never passed on."),
     ("agent", "`varco agent`, on the agency's own side. These never come from a gateway."),
+    ("appeal", "Motivated requests (richieste motivate): a refused field, asked for with a reason."),
     ("case", "Cases (prese in carico)."),
     ("channel", "The connection."),
     ("consent", "Consent records."),

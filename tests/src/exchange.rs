@@ -1,9 +1,12 @@
 //! What an exchange promises, tried from outside: each test is one sentence.
 
+mod appeal;
+mod conceal;
 mod drops;
 mod frozen;
 mod keys;
 mod log;
+mod officers;
 mod person;
 mod providers;
 mod pushes;

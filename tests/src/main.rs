@@ -11,9 +11,13 @@ mod errors;
 #[cfg(test)]
 mod exchange;
 #[cfg(test)]
+mod guide;
+#[cfg(test)]
 mod licences;
 #[cfg(test)]
 mod openapi;
+#[cfg(test)]
+mod oracle;
 #[cfg(test)]
 mod peers;
 #[cfg(test)]

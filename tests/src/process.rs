@@ -19,6 +19,7 @@ use crate::world::desk::Desk;
 use crate::world::provider::{Play, Provider};
 use crate::world::{Ends, Folder, configuration, lay};
 
+mod appeal;
 mod canary;
 mod crash;
 
@@ -46,15 +47,27 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
     std::fs::create_dir(&own).unwrap();
     let all: Vec<&str> = std::iter::once("varco").chain(arguments.iter().copied()).collect();
     std::fs::write(own.join(ARGUMENTS), serde_json::to_vec(&all).unwrap()).unwrap();
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["process::varco", "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
-    command.current_dir(own);
-    command
+    program(&own)
 }
 
 /// Runs `varco <arguments>` to its end.
 pub fn run(folder: &Path, arguments: &[&str]) -> Output {
     command(folder, arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Runs `varco <arguments>` to its end in `folder` itself, where its paths are.
+pub fn run_in(folder: &Path, arguments: &[&str]) -> Output {
+    let all: Vec<&str> = std::iter::once("varco").chain(arguments.iter().copied()).collect();
+    std::fs::write(folder.join(ARGUMENTS), serde_json::to_vec(&all).unwrap()).unwrap();
+    program(folder).stdin(Stdio::null()).output().unwrap()
+}
+
+/// This test binary as the program `varco`, in a folder that holds its command line.
+fn program(folder: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["process::varco", "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
+    command.current_dir(folder);
+    command
 }
 
 /// What a command said, without what the test harness says around it.

@@ -43,8 +43,9 @@ const FOR_EVERY_CERTIFICATE: [(Route, &str); 9] = [
 ];
 
 /// What every agency of the registry may do, for whoever is in front of it. This list may only shrink.
-const FOR_EVERY_AGENCY: [(Route, &str); 8] = [
+const FOR_EVERY_AGENCY: [(Route, &str); 9] = [
     (("GET", "/inbox"), "its own deliveries"),
+    (("GET", "/appeals"), "its own motivated requests"),
     (("GET", "/notices"), "its own notices"),
     (("POST", "/cases"), "opens a case of its own"),
     (("POST", "/consents"), "records what a person says at its desk"),
@@ -73,6 +74,12 @@ fn message(anna: &Situation, (method, path): Route) -> (String, Value) {
         ("POST", "/pulls") => pull(&anna.case),
         ("POST", "/pushes") => push(&["comune-capannori"]),
         ("POST", "/cases") => open_case(),
+        // Of an exchange that there is not: only its own consumer may appeal.
+        ("POST", "/appeals") => json!({
+            "exchange": anna.case, "subject": crate::world::asks::anna(), "fields": [{ "name": "isee_tipo" }],
+            "reason": "Serve per il colloquio di domani."
+        }),
+        ("POST", "/appeals/{id}/events") => json!({ "change": "close" }),
         ("POST", "/consents") => consent(NOW),
         ("POST", "/consents/search") => json!({ "subject": crate::world::asks::anna() }),
         ("POST", "/cases/{id}/events") => json!({ "change": "close" }),

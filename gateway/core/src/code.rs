@@ -54,6 +54,11 @@ codes! {
     AgentLocal "agent.local" 502 "the agency's own software gave the agent no answer it can use" "see the agent's log on the agency's side";
     AgentOperator "agent.operator" 400 "the call does not say who asks" "send Varco-Operator, and Varco-Location where the agent's configuration has none";
     AgentToken "agent.token" 401 "the call does not show the agent's token" "send Authorization: Bearer with the token that the agent's configuration names";
+    AppealBarred "appeal.barred" 422 "the owner alone cannot open this" "the detail says what stands in the way";
+    AppealConflict "appeal.conflict" 409 "the appeal is not in a state that allows this" "read the appeal again";
+    AppealFourEyes "appeal.four-eyes" 403 "the second approval is another person's" "let a colleague of the same agency approve";
+    AppealNoReader "appeal.no-reader" 422 "the other agency has no officer who could read a sealed text" "its officers must have a key on the curve P-256 in the registry";
+    AppealUnknown "appeal.unknown" 404 "there is no such appeal, or no such decision, among those you may know" "check the identifier";
     CaseClosed "case.closed" 409 "the case is closed" "open a new case";
     CaseConflict "case.conflict" 409 "the case changed since it was read" "read the case again, then repeat the change";
     CaseUnknown "case.unknown" 404 "there is no such case among those you may know" "check the case identifier";

@@ -112,8 +112,8 @@ pub use push::{Means, RECIPIENTS_MAX, Seed, consign};
 pub use pushed::{Addressed, KeyHeader, Push, PushHeader, PushKey, PushedRecord, RecipientName};
 pub use record::{AgencyRecord, Assurance, Said, SaidOf};
 pub use registered::{
-    AckAsk, CaseAsk, CaseEventAsk, ConsentAsk, ConsentEventAsk, LiftAsk, Registered, RestrictionAsk,
-    StreamChange, StreamKind, WithdrawalAsk, WithdrawnItem,
+    AckAsk, AppealAsk, AppealEventAsk, CaseAsk, CaseEventAsk, ConsentAsk, ConsentEventAsk, Decided, LiftAsk,
+    Registered, RestrictionAsk, StreamChange, StreamKind, WantedAsk, WithdrawalAsk, WithdrawnItem, Words,
 };
 pub use replay::{Replayed, replay};
 pub use verify::{Incoming, Sender, Trust, VerifiedRequest, VerifyError, verify};

@@ -116,6 +116,10 @@ text_id! {
     ExchangeId, uuid, "an exchange: a lower-case UUID"
 }
 text_id! {
+    /// An appeal (richiesta motivata): named by the exchange that brought it.
+    AppealId, uuid, "an appeal: a lower-case UUID"
+}
+text_id! {
     /// A case (presa in carico): a version 7 UUID.
     CaseId, uuid, "a case: a lower-case UUID"
 }
@@ -159,6 +163,13 @@ impl ViewId {
 impl ExchangeId {
     pub fn new(now: Timestamp, random: IdEntropy) -> Self {
         Self(uuid_v7(now, random).into())
+    }
+}
+
+/// An appeal is named by the exchange that brought it.
+impl From<&ExchangeId> for AppealId {
+    fn from(exchange: &ExchangeId) -> Self {
+        Self(exchange.0.clone())
     }
 }
 

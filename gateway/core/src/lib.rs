@@ -3,8 +3,9 @@
 //! Nothing here reads a clock, a file, the network, the environment or randomness; time and random bytes are
 //! arguments. Imports only go down, in this order (a tidy test holds us to it):
 //! `time`, `hash`, `id`, `code` < `json`, `subject`, `registry` < `view`, `wire`, `consent`, `case` < `restriction`,
-//! `policy`, `log` < `notice`, `parcel` < `exchange`.
+//! `policy`, `log` < `notice`, `parcel`, `appeal` < `exchange`.
 
+pub mod appeal;
 pub mod case;
 pub mod code;
 pub mod consent;

@@ -21,6 +21,7 @@ pub mod cases;
 pub mod compile;
 pub mod decide;
 pub mod fault;
+pub mod opening;
 pub mod questions;
 pub mod record;
 pub mod reduce;
@@ -108,6 +109,9 @@ pub struct Facts {
     pub restrictions: Vec<Restriction>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub acts: Vec<ActFact>,
+    /// What the owner opened after motivated requests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub openings: Vec<opening::Opening>,
 }
 
 /// One request, put to the policy.
@@ -217,6 +221,9 @@ pub struct Grant {
     #[serde(skip)]
     pub needs: Needs,
     pub acts: Vec<String>,
+    /// The impact assessment (GDPR art. 35) of its purpose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dpia: Option<String>,
     pub consent: ConsentRole,
     pub file: String,
     pub line: u32,
@@ -347,6 +354,8 @@ pub struct Audience {
 pub struct Policy {
     pub name: String,
     pub version: String,
+    /// The day by which the bodies confirm it or replace it; `riesame` of the bundle.
+    pub review: Option<Timestamp>,
     sha256: Sha256,
     pub agreement: Agreement,
     pub acts: Vec<Act>,
@@ -415,6 +424,7 @@ impl Policy {
             view: field.ladder.view(cell.view)?.id.clone(),
             needs: cell.needs,
             acts,
+            dpia: purpose.dpia.clone(),
             consent: purpose.consent,
             file: row.place.file.clone(),
             line: row.place.line,

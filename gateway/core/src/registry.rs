@@ -173,6 +173,29 @@ pub struct Officer {
     pub key: Sha256,
     /// The public key itself, as the PEM of its SubjectPublicKeyInfo.
     pub public_key: String,
+    /// What words are sealed to for this officer, where it is not the signing key: the PEM of a key on P-256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reading_key: Option<String>,
+    /// Agencies whose officer is away, and for whom this one signs and reads for a time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stands_in: Vec<StandIn>,
+}
+
+/// A named deputy's mandate: an officer of one agency stands in for the absent officer of another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StandIn {
+    pub agency: AgencyId,
+    pub from: Timestamp,
+    pub until: Timestamp,
+}
+
+impl Officer {
+    /// Whether the officer speaks for an agency at an instant: their own, or one they stand in for.
+    pub fn speaks_for(&self, agency: &AgencyId, at: Timestamp) -> bool {
+        let stands_in = |one: &StandIn| one.agency == *agency && one.from <= at && at < one.until;
+        self.agency == *agency || self.stands_in.iter().any(stands_in)
+    }
 }
 
 /// A key that signs checkpoints, as a C2SP signed-note verifier key: `<name>+<hash>+<base64>`.
@@ -237,6 +260,8 @@ pub enum RegistryFault {
     OfficerWithoutAgency(OfficerId, AgencyId),
     #[error("officer `{0}` is listed twice")]
     OfficerTwice(OfficerId),
+    #[error("officer `{0}` stands in for `{1}`, which is not another agency of the registry, or for no time")]
+    StandIn(OfficerId, AgencyId),
 }
 
 /// Which of an agency's two keys a certificate is used for.
@@ -293,6 +318,11 @@ impl Registry {
             if !ids.contains_key(&officer.agency) {
                 faults.push(RegistryFault::OfficerWithoutAgency(officer.id.clone(), officer.agency.clone()));
             }
+            let is_none = |one: &&StandIn| {
+                !ids.contains_key(&one.agency) || one.agency == officer.agency || one.until <= one.from
+            };
+            let wrong = officer.stands_in.iter().filter(is_none);
+            faults.extend(wrong.map(|one| RegistryFault::StandIn(officer.id.clone(), one.agency.clone())));
         }
         if self.log_keys.is_empty() {
             faults.push(RegistryFault::NoLogKey);

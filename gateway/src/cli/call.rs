@@ -26,7 +26,7 @@ use super::{NO, USAGE};
 use channel::{Answer, CallError, Channel};
 
 pub mod channel;
-mod show;
+pub mod show;
 
 /// Where pulls are made, when the gateway's address has no path.
 const PULLS: &str = "/rest/varco/v1/pulls";
@@ -37,6 +37,24 @@ const SUBJECT_MAX: u64 = 1024;
 
 #[derive(clap::Args)]
 pub struct Args {
+    #[command(flatten)]
+    caller: Caller,
+    #[command(flatten)]
+    question: Question,
+    #[command(flatten)]
+    pushes: Pushes,
+    #[command(flatten)]
+    dry: Dry,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+    #[arg(long, value_enum, default_value_t)]
+    lang: Language,
+}
+
+/// Who calls which gateway, with which keys and for which operator: what every signed call needs.
+#[derive(clap::Args)]
+pub struct Caller {
     /// The gateway: `https://gateway.example:8443`, with or without the path of its pulls.
     #[arg(long)]
     gateway: Uri,
@@ -49,18 +67,7 @@ pub struct Args {
     #[command(flatten)]
     keys: Keys,
     #[command(flatten)]
-    question: Question,
-    #[command(flatten)]
-    pushes: Pushes,
-    #[command(flatten)]
     operator: Operator,
-    #[command(flatten)]
-    dry: Dry,
-    /// One JSON object instead of text.
-    #[arg(long)]
-    json: bool,
-    #[arg(long, value_enum, default_value_t)]
-    lang: Language,
 }
 
 /// All files are PEM.
@@ -177,8 +184,9 @@ struct Dry {
     show_request: bool,
 }
 
+/// Why a signed call came to nothing.
 #[derive(Debug, thiserror::Error)]
-enum PullError {
+pub enum PullError {
     #[error("the answer is sealed by another organization")]
     AnotherSeal,
     #[error("{0}")]
@@ -200,10 +208,10 @@ enum PullError {
 }
 
 /// An answer that may be shown.
-struct Received {
-    status: u16,
+pub struct Received {
+    pub status: u16,
     seal: AnswerSeal,
-    body: Vec<u8>,
+    pub body: Vec<u8>,
 }
 
 enum AnswerSeal {
@@ -240,7 +248,7 @@ pub fn run(args: &Args) -> ExitCode {
 
 impl PullError {
     /// Our own files and arguments are usage; what the other side did is a "no".
-    fn exit(&self) -> u8 {
+    pub const fn exit(&self) -> u8 {
         match self {
             Self::Call(
                 CallError::File { .. } | CallError::Request(_) | CallError::Tls(_) | CallError::Url,
@@ -266,13 +274,8 @@ impl PullError {
 
 /// The request, ready to send, and where to.
 fn signed(args: &Args, now: Timestamp) -> Result<(Method, Uri, Message), PullError> {
-    let url = if args.gateway.path() == "/" {
-        format!("{}{PULLS}", args.gateway.to_string().trim_end_matches('/'))
-            .parse()
-            .map_err(|_| CallError::Url)?
-    } else {
-        args.gateway.clone()
-    };
+    let caller = &args.caller;
+    let url = if caller.gateway.path() == "/" { caller.url(PULLS)? } else { caller.gateway.clone() };
     let (method, url, body) = match args.pushes.plan()? {
         Some(Planned { method, path, body }) => {
             let address = url.to_string();
@@ -281,39 +284,80 @@ fn signed(args: &Args, now: Timestamp) -> Result<(Method, Uri, Message), PullErr
         }
         None => (Method::POST, url, json::canonical(&question(&args.question)?).into_bytes()),
     };
-    let signer = SealSigner::from_pem(&read(&args.keys.seal_key)?, &read(&args.keys.seal_cert)?)?;
-    let claims = RequestClaims {
-        issuer: args.issuer.to_string(),
-        audience: audience(args),
-        content_type: (method == Method::POST).then(|| "application/json".to_owned()),
-        evidence: Evidence {
-            operator: args.operator.operator.clone(),
-            location: args.operator.location.clone(),
-            loa: args.operator.loa,
-        },
-    };
-    let mut random = [[0; 10]; 3];
-    for part in &mut random {
-        aws_lc_rs::rand::fill(part).map_err(|_| PullError::Sign)?;
+    let message = caller.sign(body, now)?;
+    Ok((method, url, message))
+}
+
+impl Caller {
+    /// Where a path below the gateway's address is.
+    pub fn url(&self, path: &str) -> Result<Uri, PullError> {
+        let base = self.gateway.to_string();
+        format!("{}{path}", base.trim_end_matches('/')).parse().map_err(|_| CallError::Url.into())
     }
-    let headers =
-        sign_request(&body, &claims, &signer, now, &Jtis::new(now, random)).map_err(|_| PullError::Sign)?;
-    Ok((method, url, Message { headers, body }))
+
+    /// The three tokens over a body; an empty one has no content type.
+    pub fn sign(&self, body: Vec<u8>, now: Timestamp) -> Result<Message, PullError> {
+        let signer = SealSigner::from_pem(&read(&self.keys.seal_key)?, &read(&self.keys.seal_cert)?)?;
+        let claims = RequestClaims {
+            issuer: self.issuer.to_string(),
+            audience: self.audience(),
+            content_type: (!body.is_empty()).then(|| "application/json".to_owned()),
+            evidence: Evidence {
+                operator: self.operator.operator.clone(),
+                location: self.operator.location.clone(),
+                loa: self.operator.loa,
+            },
+        };
+        let mut random = [[0; 10]; 3];
+        for part in &mut random {
+            aws_lc_rs::rand::fill(part).map_err(|_| PullError::Sign)?;
+        }
+        let headers = sign_request(&body, &claims, &signer, now, &Jtis::new(now, random))
+            .map_err(|_| PullError::Sign)?;
+        Ok(Message { headers, body })
+    }
+
+    fn audience(&self) -> String {
+        self.audience.clone().unwrap_or_else(|| self.gateway.to_string().trim_end_matches('/').to_owned())
+    }
+
+    /// Sends a signed message and judges the answer by its seal.
+    pub fn send(&self, to: (&Method, &Uri), message: Message) -> Result<Received, PullError> {
+        let asked = Sha256::of(&message.body);
+        let keys = &self.keys;
+        let trust = SealTrust::from_pem(&read(&keys.seal_ca)?, &read(&keys.seal_crl)?, &Algorithm::DEFAULT)?;
+        let channel = Channel::open(&keys.cert, &keys.key, &keys.ca)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CallError::Connect)?;
+        let Answer { status, message } = runtime.block_on(channel.send(to, message))?;
+        if status >= 400 && message.values(SIGNATURE).next().is_none() {
+            return Ok(Received { status, seal: AnswerSeal::None, body: message.body });
+        }
+        let audiences = [self.issuer.to_string()];
+        // The clock again: the answer is younger than the question.
+        let expectation =
+            Expectation { audiences: &audiences, now: crate::app::system_now(), rules: Rules::default() };
+        let verified = verify_response(&message, &expectation, &asked, &trust)?;
+        let organization = verified.seal.organization.map(|organization| organization.to_string());
+        if keys.sealed_by.is_some() && keys.sealed_by != organization {
+            return Err(PullError::AnotherSeal);
+        }
+        let seal = AnswerSeal::Good { organization, issuer: verified.issuer };
+        Ok(Received { status, seal, body: message.body })
+    }
 }
 
-fn audience(args: &Args) -> String {
-    args.audience.clone().unwrap_or_else(|| args.gateway.to_string().trim_end_matches('/').to_owned())
-}
-
-fn question(question: &Question) -> Result<Value, PullError> {
-    let text = match &question.subject {
+/// The person, from a file or standard input.
+pub fn person(file: Option<&Path>) -> Result<CodiceFiscale, PullError> {
+    let text = match file {
         Some(path) => read_within(path, SUBJECT_MAX)?,
         None => from_stdin(SUBJECT_MAX)?,
     };
-    let subject: CodiceFiscale = std::str::from_utf8(&text)
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .ok_or(PullError::Subject)?;
+    std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok()).ok_or(PullError::Subject)
+}
+
+fn question(question: &Question) -> Result<Value, PullError> {
+    let subject = person(question.subject.as_deref())?;
     let mut body = json!({
         "provider": question.provider,
         "purpose": question.purpose,
@@ -341,27 +385,7 @@ fn from_stdin(largest: u64) -> Result<Vec<u8>, PullError> {
 }
 
 fn send(args: &Args, to: (&Method, &Uri), message: Message) -> Result<Received, PullError> {
-    let keys = &args.keys;
-    let asked = Sha256::of(&message.body);
-    let trust = SealTrust::from_pem(&read(&keys.seal_ca)?, &read(&keys.seal_crl)?, &Algorithm::DEFAULT)?;
-    let channel = Channel::open(&keys.cert, &keys.key, &keys.ca)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CallError::Connect)?;
-    let Answer { status, message } = runtime.block_on(channel.send(to, message))?;
-    if status >= 400 && message.values(SIGNATURE).next().is_none() {
-        return Ok(Received { status, seal: AnswerSeal::None, body: message.body });
-    }
-    let audiences = [args.issuer.to_string()];
-    // The clock again: the answer is younger than the question.
-    let expectation =
-        Expectation { audiences: &audiences, now: crate::app::system_now(), rules: Rules::default() };
-    let verified = verify_response(&message, &expectation, &asked, &trust)?;
-    let organization = verified.seal.organization.map(|organization| organization.to_string());
-    if keys.sealed_by.is_some() && keys.sealed_by != organization {
-        return Err(PullError::AnotherSeal);
-    }
-    let seal = AnswerSeal::Good { organization, issuer: verified.issuer };
-    Ok(Received { status, seal, body: message.body })
+    args.caller.send(to, message)
 }
 
 fn request_text(args: &Args, message: &Message, now: Timestamp) -> Result<String, PullError> {
@@ -374,10 +398,10 @@ fn request_text(args: &Args, message: &Message, now: Timestamp) -> Result<String
         about: None,
         kind: Kind::Request,
         at: now,
-        audience: vec![audience(args)],
+        audience: vec![args.caller.audience()],
         trust: Trust {
-            roots: pem(&args.keys.seal_ca)?,
-            crls: pem(&args.keys.seal_crl)?,
+            roots: pem(&args.caller.keys.seal_ca)?,
+            crls: pem(&args.caller.keys.seal_crl)?,
             algorithms: Algorithm::DEFAULT.to_vec(),
         },
         headers: message.headers.clone(),
@@ -389,7 +413,7 @@ fn request_text(args: &Args, message: &Message, now: Timestamp) -> Result<String
     Ok(json::canonical_of(&capture))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, PullError> {
+pub fn read(path: &Path) -> Result<Vec<u8>, PullError> {
     /// Revocation lists are the largest of these files: 100,000 entries are 5 MB of PEM.
     const FILE_MAX: u64 = 16 * 1024 * 1024;
     read_within(path, FILE_MAX)

@@ -11,6 +11,7 @@ use varco_core::policy::Policy;
 use varco_core::policy::fault::PolicyFault;
 use varco_core::time::Timestamp;
 
+use super::language::Language;
 use super::{NO, USAGE};
 
 mod ask;
@@ -70,6 +71,8 @@ struct Check {
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
+    #[arg(long, value_enum, default_value_t)]
+    lang: Language,
 }
 
 #[derive(clap::Args)]
@@ -91,7 +94,7 @@ struct Matrix {
 /// Why a question has no answer. Each is told on standard error, with its exit code.
 #[derive(Debug, thiserror::Error)]
 enum PolicyError {
-    #[error("the bundle has {} faults:\n{}", .0.len(), lines(.0))]
+    #[error("{} errori nel pacchetto:\n{}", .0.len(), lines(.0, Language::It))]
     Faults(Vec<PolicyFault>),
     #[error("{0}")]
     Log(String),
@@ -103,8 +106,12 @@ enum PolicyError {
     Unknown { what: &'static str, word: String, nearest: Option<String> },
 }
 
-fn lines(faults: &[PolicyFault]) -> String {
-    faults.iter().map(|fault| format!("  {fault}\n")).collect()
+fn lines(faults: &[PolicyFault], lang: Language) -> String {
+    let line = |fault: &PolicyFault| match lang {
+        Language::It => format!("  {}\n", fault.italian()),
+        Language::En => format!("  {fault}\n"),
+    };
+    faults.iter().map(line).collect()
 }
 
 impl PolicyError {
@@ -164,13 +171,14 @@ fn run_check(check: &Check) -> ExitCode {
                 println!("{}", summary(&policy));
             } else {
                 println!(
-                    "{} {}: {} tipi di record, {} finalità, {} concessioni, {} celle. Tutto in ordine.\nsha256 {}",
+                    "{} {}: {} tipi di record, {} finalità, {} concessioni, {} celle. Tutto in ordine.\n{}sha256 {}",
                     policy.name,
                     policy.version(),
                     policy.record_types().len(),
                     policy.purposes.len(),
                     policy.grant_count(),
                     policy.size(),
+                    promised(&policy),
                     policy.sha256()
                 );
             }
@@ -180,18 +188,25 @@ fn run_check(check: &Check) -> ExitCode {
             if check.json {
                 let told = |fault: &PolicyFault| {
                     json!({"file": fault.file, "line": fault.line, "problem": fault.problem.to_string(),
-                           "nearest": fault.nearest})
+                           "problema": fault.problem.italian(), "nearest": fault.nearest})
                 };
                 println!(
                     "{}",
                     json!({"valid": false, "faults": faults.iter().map(told).collect::<Vec<_>>()})
                 );
             } else {
-                eprint!("{}", lines(&faults).replace("\n  ", "\n").trim_start());
+                eprint!("{}", lines(&faults, check.lang).replace("\n  ", "\n").trim_start());
             }
             ExitCode::from(NO)
         }
     }
+}
+
+/// The promises, each verified on every cell, and the day of the next review.
+fn promised(policy: &Policy) -> String {
+    let each: String = policy.promises().map(|name| format!("  ✓ {name}\n")).collect();
+    let review = policy.review.map(|day| format!("Riesame entro il {}\n", day.date())).unwrap_or_default();
+    format!("Garanzie, verificate su tutte le celle:\n{each}{review}")
 }
 
 fn summary(policy: &Policy) -> serde_json::Value {
@@ -204,6 +219,8 @@ fn summary(policy: &Policy) -> serde_json::Value {
         "purposes": policy.purposes.len(),
         "grants": policy.grant_count(),
         "cells": policy.size(),
+        "promises": policy.promises().collect::<Vec<_>>(),
+        "review": policy.review,
     })
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use varco_core::hash::Sha256;
-use varco_core::id::OfficerId;
+use varco_core::id::{AgencyId, IdFault, OfficerId};
 use varco_core::json;
 use varco_core::registry::Registry;
 use varco_core::wire::Statement;
@@ -32,9 +32,9 @@ enum Command {
     /// `POST /suspensions` or `POST /log/orders`.
     Propose {
         document: PathBuf,
-        /// A statement, as `<officer>=<file>`; twice or more.
+        /// A statement, as `<officer>=<file>`, or `<officer>@<agency>=<file>` of a named deputy; twice or more.
         #[arg(long = "statement", required = true, value_parser = named_file)]
-        statements: Vec<(OfficerId, PathBuf)>,
+        statements: Vec<Signed>,
     },
     /// Sign a document as an officer; prints the statement.
     Sign {
@@ -107,11 +107,11 @@ fn genesis(folder: &Path) -> Result<String, Failure> {
     Ok(format!("genesis {} signed by {}", ceremony.sha256, founders.join(", ")))
 }
 
-fn propose(document: &Path, statements: &[(OfficerId, PathBuf)]) -> Result<String, Failure> {
+fn propose(document: &Path, statements: &[Signed]) -> Result<String, Failure> {
     let text = |path: &Path| -> Result<String, Failure> {
         String::from_utf8(read(path)?).map_err(|_| Failure::Usage(format!("{}: not UTF-8", path.display())))
     };
-    let statements = statements.iter().map(|(officer, path)| Ok(statement(officer, &text(path)?)));
+    let statements = statements.iter().map(|signed| Ok(signed.statement(&text(&signed.file)?)));
     let proposal = RegistryProposal {
         document: text(document)?,
         statements: statements.collect::<Result<_, Failure>>()?,
@@ -137,12 +137,26 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
 }
 
-/// An officer's statement as its file holds it.
-pub(super) fn statement(officer: &OfficerId, jws: &str) -> OfficerStatement {
-    OfficerStatement { officer: officer.clone(), jws: jws.trim().to_owned() }
+/// Whose statement is in which file.
+#[derive(Clone)]
+pub(super) struct Signed {
+    officer: OfficerId,
+    in_place_of: Option<AgencyId>,
+    pub file: PathBuf,
 }
 
-pub(super) fn named_file(text: &str) -> Result<(OfficerId, PathBuf), String> {
-    let (officer, path) = text.split_once('=').ok_or("expected <officer>=<file>")?;
-    Ok((officer.parse().map_err(|fault: varco_core::id::IdFault| fault.to_string())?, path.into()))
+impl Signed {
+    /// The officer's statement as its file holds it.
+    pub fn statement(&self, jws: &str) -> OfficerStatement {
+        let (officer, in_place_of) = (self.officer.clone(), self.in_place_of.clone());
+        OfficerStatement { officer, in_place_of, jws: jws.trim().to_owned() }
+    }
+}
+
+pub(super) fn named_file(text: &str) -> Result<Signed, String> {
+    let (who, file) = text.split_once('=').ok_or("expected <officer>=<file>")?;
+    let told = |fault: IdFault| fault.to_string();
+    let (officer, agency) = who.split_once('@').map_or((who, None), |(id, agency)| (id, Some(agency)));
+    let in_place_of = agency.map(|agency| agency.parse().map_err(told)).transpose()?;
+    Ok(Signed { officer: officer.parse().map_err(told)?, in_place_of, file: file.into() })
 }

@@ -48,6 +48,8 @@ pub fn registry(kit: &Kit, now: Timestamp) -> Result<Registry, CeremonyError> {
         role: officer.role,
         key: crate::pki::pin(&officer.key),
         public_key: officer.key.public_key_pem(),
+        reading_key: None,
+        stands_in: Vec::new(),
     });
     Ok(Registry {
         version: 1,

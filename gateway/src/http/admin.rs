@@ -36,7 +36,7 @@ pub async fn apply_registry(State(app): State<Arc<App>>, sent: Received) -> Resp
     // One change at a time: the next version is checked against the one it replaces.
     let _turn = app.rules_turn.lock().await;
     let current = app.in_force.load_full();
-    let next = match proposal.check(&current.registry, current.sha256) {
+    let next = match proposal.check(&current.registry, current.sha256, Some(app.now())) {
         Ok(next) => next,
         Err(fault) => return Problem::new(Code::RegistryInvalid).detail(fault.to_string()).into_response(),
     };
@@ -74,7 +74,7 @@ pub async fn suspend(State(app): State<Arc<App>>, sent: Received) -> Response {
     };
     let _turn = app.rules_turn.lock().await;
     let current = app.in_force.load_full();
-    let suspension = match proposal.check(&current.registry) {
+    let suspension = match proposal.check(&current.registry, Some(app.now())) {
         Ok(suspension) => suspension,
         Err(fault) => return Problem::new(Code::RegistryInvalid).detail(fault.to_string()).into_response(),
     };

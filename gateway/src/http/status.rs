@@ -62,6 +62,7 @@ pub async fn status(State(app): State<Arc<App>>) -> Response {
             "version": policy.version(),
             "sha256": policy.sha256(),
             "awaited": awaited,
+            "review": policy.review.map(|day| json!({ "ends": day, "warning": Warning::of(day, now), "overdue": day <= now })),
             "refused": *app.policy_refused.load_full(),
         },
         "agreement": Ending { ends: policy.agreement.until, warning: Warning::of(policy.agreement.until, now) },

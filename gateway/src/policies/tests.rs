@@ -2,6 +2,8 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use varco_core::id::OfficerId;
+use varco_core::policy::{Facts, Party, Question};
+use varco_core::registry::AgencyKind;
 use varco_core::wire::Statement;
 use varco_jose::OfficerKey;
 
@@ -63,7 +65,7 @@ fn signed(officer: &str, act: &str, document: &str) -> OfficerStatement {
     let key = OfficerKey::from_pem(key.serialize_pem().as_bytes()).unwrap();
     let sha256 = Sha256::of(document.as_bytes());
     let statement = Statement { act: act.to_owned(), sha256, at: now() };
-    OfficerStatement { officer: id, jws: key.sign(&statement).unwrap() }
+    OfficerStatement { officer: id, in_place_of: None, jws: key.sign(&statement).unwrap() }
 }
 
 /// What these officers would bring to the gateway to have these files from an instant on.
@@ -168,7 +170,11 @@ fn a_signature_counts_for_its_document_its_act_and_an_officer_only() {
         signed("capannori-dpo", ACT_POLICY, "another"),
         signed("capannori-dpo", ACT_REGISTRY, &good.document),
         signed("piana-revisore", ACT_POLICY, &good.document),
-        OfficerStatement { officer: "asl-dpo".parse().unwrap(), jws: good.statements[0].jws.clone() },
+        OfficerStatement {
+            officer: "asl-dpo".parse().unwrap(),
+            in_place_of: None,
+            jws: good.statements[0].jws.clone(),
+        },
     ] {
         assert!(matches!(with(statement), Err(PolicyRefusal::Statement(_))));
     }
@@ -240,4 +246,84 @@ fn a_special_category_that_widens_without_a_new_assessment_is_a_warning_that_is_
     let text = document(schedule().last(), &after, new_year());
     assert!(text.contains("valutazione_sociale.bisogni_cura (F02)"), "{text}");
     assert!(check(&files, &["capannori-dpo", "cpi-dpo"]).is_ok());
+}
+
+#[test]
+fn every_version_has_the_day_of_its_next_review_within_a_year() {
+    let officers = ["capannori-dpo", "cpi-dpo"];
+    let dated = |day: &str| changed("pacchetto.txt", "riesame = 2027-03-01", day);
+    for wrong in ["", "riesame = 2026-12-31", "riesame = 2028-06-01"] {
+        let mut files = dated(wrong);
+        files.extend(wider().into_iter().filter(|(path, _)| path == CAPANNORI));
+        assert!(matches!(refusal(check(&files, &officers)), PolicyRefusal::Review), "`{wrong}`");
+    }
+    // Confirming the rules as they are is a version of its own, and two agencies sign it.
+    let confirmed = dated("riesame = 2027-12-31");
+    assert!(check(&confirmed, &officers).is_ok());
+    assert!(matches!(refusal(check(&confirmed, &["capannori-dpo"])), PolicyRefusal::TwoAgencies));
+    // After the day nothing widens any more, but a body may still narrow its own data.
+    let (schedule, registry) = (schedule(), registry());
+    let spring: Timestamp = "2027-04-01T00:00:00Z".parse().unwrap();
+    let late = proposal(&schedule, &wider(), spring, &officers);
+    assert!(matches!(refusal(schedule.check(&late, &registry, Some(now()))), PolicyRefusal::Review));
+    let narrow = proposal(&schedule, &narrower(), spring, &["capannori-dpo"]);
+    assert!(schedule.check(&narrow, &registry, Some(now())).is_ok());
+}
+
+#[test]
+fn a_new_party_record_type_and_purpose_are_texts_and_need_no_release() {
+    let mut files = changed(
+        "protocollo.txt",
+        "cpi-lucca              | cpi    |",
+        "ets-esempio            | ets    | Esempio ETS\ncpi-lucca              | cpi    |",
+    );
+    let record = "[record alloggio_temporaneo]\ncodice = RT-11\ntitolo = Alloggio temporaneo\ntitolare = comune\n\
+        campo | tipo | categoria | nome\nposti | intero(0,20) | ordinaria | Posti\nstruttura | testo(60) | ordinaria | Struttura\n\
+        [matrice alloggio_temporaneo]\nbase = B1\ncampo | T\nposti | intero\nstruttura | -\n";
+    files.insert("record/RT-11-alloggio.txt".to_owned(), record.to_owned());
+    let purpose = "[finalita F13-alloggi]\nnome = Bando alloggi 2027\ncaso = no\nconsenso = nessuno\nbase = B4\n\
+        dal = 2027-01-01\nal = 2027-06-30\ncolonne = T\nconservazione = P6M\nrecord | campi\nalloggio_temporaneo | tutti\n";
+    files.insert("alloggi.txt".to_owned(), purpose.to_owned());
+    // The new party owns referrals: among those who sign is an officer of its own, whom the registry names.
+    let mut registry = registry();
+    let template = registry.officers.iter().find(|officer| officer.id.as_str() == "asl-direzione").unwrap();
+    let (id, agency) = ("ets-dpo".parse::<OfficerId>().unwrap(), "ets-esempio".parse().unwrap());
+    let newcomer = varco_core::registry::Officer { id: id.clone(), agency, ..template.clone() };
+    registry.officers.push(newcomer);
+    let schedule = schedule();
+    let mut brought = proposal(&schedule, &files, new_year(), &["capannori-dpo", "cpi-dpo", "asl-dpo"]);
+    let alone = schedule.check(&brought, &registry, Some(now()));
+    assert!(matches!(refusal(alone), PolicyRefusal::OwnerMissing(owner) if owner == "ets-esempio"));
+    let own = signed("asl-direzione", ACT_POLICY, &brought.document);
+    brought.statements.push(OfficerStatement { officer: id, ..own });
+    let version = schedule.check(&brought, &registry, Some(now())).unwrap();
+    let party = |agency: &str, kind| Party { agency: agency.parse().unwrap(), kind, office: None };
+    let facts = Facts {
+        provider: party("comune-lucca", AgencyKind::Comune),
+        consumer: party("ets-esempio", AgencyKind::Ets),
+        case: None,
+        consents: Vec::new(),
+        restrictions: Vec::new(),
+        acts: Vec::new(),
+        openings: Vec::new(),
+    };
+    let at = |now: Timestamp| {
+        let (record_type, purpose) = ("alloggio_temporaneo".parse().unwrap(), "F13-alloggi".parse().unwrap());
+        let question =
+            Question { record_type: &record_type, purpose: &purpose, requested: None, facts: &facts, now };
+        version.bundle.policy.decide(&question).map(|plan| plan.to_fetch())
+    };
+    assert_eq!(at(new_year()).unwrap(), ["posti".parse().unwrap()]);
+    // A time-boxed initiative does not exist outside its dates.
+    assert!(at("2027-07-01T00:00:00Z".parse().unwrap()).is_err());
+}
+
+#[test]
+fn the_agreement_is_renewed_by_a_version_that_two_agencies_sign() {
+    let renewed = changed("protocollo.txt", "al = 2029-02-28", "al = 2034-02-28");
+    assert!(matches!(refusal(check(&renewed, &["capannori-dpo"])), PolicyRefusal::TwoAgencies));
+    let version = check(&renewed, &["capannori-dpo", "asl-dpo"]).unwrap();
+    assert_eq!(version.bundle.policy.agreement.until.to_string(), "2034-03-01T00:00:00.000Z");
+    let text = document(schedule().last(), &version.bundle, new_year());
+    assert!(text.contains("il protocollo vale fino al"), "{text}");
 }

@@ -149,6 +149,7 @@ pub struct Guard {
 /// The kinds of documents that are kept as events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StreamKind {
+    Appeal,
     Case,
     Consent,
     /// Something an agency is told and must acknowledge.
@@ -162,11 +163,12 @@ pub enum StreamKind {
 }
 
 impl StreamKind {
-    pub const ALL: [Self; 6] =
-        [Self::Case, Self::Consent, Self::Notice, Self::Parcel, Self::Push, Self::Restriction];
+    pub const ALL: [Self; 7] =
+        [Self::Appeal, Self::Case, Self::Consent, Self::Notice, Self::Parcel, Self::Push, Self::Restriction];
 
     pub const fn text(self) -> &'static str {
         match self {
+            Self::Appeal => "appeal",
             Self::Case => "case",
             Self::Consent => "consent",
             Self::Notice => "notice",
@@ -315,6 +317,7 @@ pub enum AppendError {
 impl AppendError {
     pub const fn code(&self) -> Code {
         match self {
+            Self::Conflict(StreamKind::Appeal) => Code::AppealConflict,
             Self::Conflict(StreamKind::Case) => Code::CaseConflict,
             Self::Conflict(StreamKind::Consent | StreamKind::Notice | StreamKind::Restriction) => {
                 Code::ConsentConflict

@@ -84,6 +84,7 @@ fn measure(rounds: u32) -> Result<Speed, Failure> {
         }],
         restrictions: Vec::new(),
         acts: Vec::new(),
+        openings: Vec::new(),
     };
     let record_type = "record_0".parse()?;
     let now = "2026-11-23T10:00:00Z".parse()?;
@@ -128,7 +129,7 @@ fn bundle() -> Result<Vec<(String, Vec<u8>)>, std::fmt::Error> {
         writeln!(
             text,
             "[finalita F{purpose:02}]\nnome = prova\ncaso = richiesto\nlivelli = 1, 2\nconsenso = garanzia\n\
-             base = B1\ncolonne = {}\nrecord | campi",
+             base = B1\ndpia = D1\nstesso_tipo = si\ncolonne = {}\nrecord | campi",
             names.join(", ")
         )?;
         for record in 0..RECORDS {

@@ -26,7 +26,7 @@ pub fn statement(world: &World, id: &str, act: &str, document: &str) -> OfficerS
     let key = OfficerKey::from_pem(officer.key.serialize_pem().as_bytes()).unwrap();
     let sha256 = Sha256::of(document.as_bytes());
     let statement = Statement { act: act.to_owned(), sha256, at: world.running.app.now() };
-    OfficerStatement { officer: officer.id.clone(), jws: key.sign(&statement).unwrap() }
+    OfficerStatement { officer: officer.id.clone(), in_place_of: None, jws: key.sign(&statement).unwrap() }
 }
 
 /// One officer of each of so many agencies.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use crate::appeal::{self, Appeal};
 use crate::case::{self, Case, CaseFact};
 use crate::code::Code;
 use crate::consent::{Asked, Consent};
@@ -37,6 +38,8 @@ pub struct Known<'a> {
     pub consents: &'a [Consent],
     /// The person's restrictions under each of the pseudonyms, also where there are none.
     pub restrictions: &'a [Restrictions],
+    /// The person's appeals, whatever became of them.
+    pub appeals: &'a [Appeal],
     /// The case the request names, if it exists.
     pub case: Option<&'a Case>,
 }
@@ -124,9 +127,17 @@ pub(super) fn facts(asks: Asks<'_>, known: &Known<'_>, now: Timestamp) -> Facts 
     let (agency, office) = (&consumer.agency, consumer.office.as_ref());
     let asked = Asked { purpose, record_type, consumer: agency, office };
     let narrows = restriction::Asked { purpose, record_type, consumer: agency };
+    let appealed = appeal::Asked {
+        provider: &provider.agency,
+        consumer: agency,
+        record_type,
+        purpose,
+        case: case.as_ref().map(|fact| &fact.case),
+    };
+    let openings = known.appeals.iter().flat_map(|held| held.openings(&appealed, now)).collect();
     let consents = known.consents.iter().flat_map(|consent| consent.facts(&asked, now)).collect();
     let restrictions = known.restrictions.iter().flat_map(|held| held.facts(&narrows, now)).collect();
-    Facts { provider, consumer, case, consents, restrictions, acts: Vec::new() }
+    Facts { provider, consumer, case, consents, restrictions, acts: Vec::new(), openings }
 }
 
 /// Whatever is allowed.
@@ -174,13 +185,18 @@ fn nothing_left(account: Account, fields: Vec<Value>) -> Outcome {
     Outcome { account, end: End::Deny(Refused { code: Code::ExchangeDenied, detail, fields }) }
 }
 
-/// What the decision rests on: the consents it uses, the case it was asked under, and that the person has restricted
-/// nothing more. If any of them has another epoch
-/// when the log commits, the decision is void.
+/// What the decision rests on: the consents it uses, the case it was asked under, what the owner has opened, and that the
+/// person has restricted nothing more. If any of them has another epoch when the log commits, the decision is void.
 pub(super) fn epochs(plan: &Plan, facts: &Facts, restrictions: &[Restrictions]) -> Vec<(String, u64)> {
     let consents = plan.consents().iter().map(|(id, epoch)| (id.to_string(), *epoch));
     let case = facts.case.iter().map(|case| (case.case.to_string(), case.epoch));
-    consents.chain(case).chain(restrictions.iter().map(|held| (held.stream(), held.epoch()))).collect()
+    let openings: BTreeSet<(String, u64)> =
+        facts.openings.iter().map(|opening| (opening.appeal.to_string(), opening.epoch)).collect();
+    consents
+        .chain(case)
+        .chain(openings)
+        .chain(restrictions.iter().map(|held| (held.stream(), held.epoch())))
+        .collect()
 }
 
 /// Which of the fields that left rest on which consent: whom to tell when it ends.

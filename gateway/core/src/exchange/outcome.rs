@@ -14,7 +14,7 @@ use crate::parcel::ParcelChange;
 use super::delivery::{AuthorizedParcel, PendingDelivery, Released};
 use super::push::Consigned;
 use super::pushed;
-use super::registered::StreamChange;
+use super::registered::{StreamChange, StreamKind};
 use super::verify::{Sender, VerifiedRequest};
 
 /// The end of a verified request. One request has exactly one, and the log has an entry for it.
@@ -414,23 +414,13 @@ impl VerifiedRequest {
 impl Pending {
     /// The ledger refused because another change came first: that is this request's outcome.
     pub fn conflict(self) -> Outcome {
-        let code = match self.outcome.kind() {
-            Kind::Consent => Code::ConsentConflict,
-            Kind::Delivery => Code::PushConflict,
-            Kind::Admin
-            | Kind::Case
-            | Kind::Correction
-            | Kind::Denial
-            | Kind::Disclosure
-            | Kind::Erasure
-            | Kind::Failure
-            | Kind::Freeze
-            | Kind::Interrupted
-            | Kind::Open
-            | Kind::Policy
-            | Kind::Prune
-            | Kind::Read
-            | Kind::Registry => Code::CaseConflict,
+        let is_appeal =
+            |changes: &Vec<StreamChange>| changes.iter().any(|change| change.kind == StreamKind::Appeal);
+        let code = match (self.outcome.kind(), &self.outcome.end) {
+            (_, End::Register { changes, .. }) if is_appeal(changes) => Code::AppealConflict,
+            (Kind::Consent, _) => Code::ConsentConflict,
+            (Kind::Delivery, _) => Code::PushConflict,
+            (_, _) => Code::CaseConflict,
         };
         let detail = "another change was recorded while this one was under way".to_owned();
         Outcome { account: self.outcome.account, end: End::Fail { code, detail } }

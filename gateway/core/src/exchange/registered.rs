@@ -16,12 +16,14 @@ use super::ask::SubjectName;
 use super::outcome::{Account, End, Outcome};
 use super::verify::{Sender, VerifiedRequest};
 
+mod appeal_register;
 mod case_register;
 mod consent_register;
 mod notice_register;
 mod restriction_register;
 mod withdrawal;
 
+pub use appeal_register::{AppealAsk, AppealEventAsk, Decided, WantedAsk, Words};
 pub use case_register::{CaseAsk, CaseEventAsk};
 pub use consent_register::{ConsentAsk, ConsentEventAsk};
 pub use notice_register::AckAsk;
@@ -32,6 +34,7 @@ pub use withdrawal::{WithdrawalAsk, WithdrawnItem};
 /// Which register a stream of events belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamKind {
+    Appeal,
     Case,
     Consent,
     Notice,

@@ -159,6 +159,7 @@ fn disclosure(number: u8) -> Outcome {
         pseudonyms: keys().all(&person()),
         consents: &consents,
         restrictions: &[],
+        appeals: &[],
         case: Some(&case),
     };
     let exchange = match authorize(request, pull, &known) {
@@ -293,6 +294,7 @@ fn a_decision_that_rests_on_no_consent_denies_without_a_guard() {
         pseudonyms,
         consents: &[],
         restrictions: &[],
+        appeals: &[],
         case: Some(&case),
     };
     let Authorized::Deny(outcome) = authorize(request, pull, &known) else { panic!("permitted") };

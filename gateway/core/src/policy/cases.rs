@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 
 use super::bundle::{YES_NO, choice, id};
 use super::fault::{Faults, Place, PolicyFault, Problem, shown};
+use super::opening::Opening;
 use super::text::{self, Section, Word};
 use super::{ActFact, Facts, Layer, Party, Plan, Policy, Question, Refusal, Ruling};
 use crate::case::{CaseFact, Level};
@@ -32,6 +33,7 @@ const WORDS: &[&str] = &[
     "ufficio",
     "livello",
     "adesione",
+    "aperti",
     "consenso",
     "atto",
     "ambiti",
@@ -159,6 +161,7 @@ impl Policy {
             consents: section.consents(faults),
             restrictions: section.restrictions(faults),
             acts: section.acts(faults),
+            openings: section.openings(faults),
         };
         let requested = section.entry("richiesti").map(|word| fields(Some(word), faults));
         let expected = section.rows.iter().filter_map(|row| {
@@ -232,6 +235,18 @@ impl Section {
             .filter_map(|(word, effect)| Some((self.entry(word)?, effect)))
             .map(|(word, effect)| Restriction { fields: Some(fields(Some(word), faults)), effect })
             .collect()
+    }
+
+    /// `aperti = campo:vista`: what the owner has opened after a motivated request; without a view, whole.
+    fn openings(&self, faults: &mut Faults) -> Vec<Opening> {
+        let words = self.entry("aperti").map(Word::list).unwrap_or_default();
+        let opening = |word: Word| {
+            let (name, view) = word.text.split_once(':').unwrap_or((word.text.as_str(), "intero"));
+            let part = |text: &str| Word { text: text.trim().to_owned(), place: word.place.clone() };
+            let (field, view) = (id(&part(name), faults), id(&part(view), faults));
+            Some(Opening { appeal: NOBODY.parse().ok()?, epoch: 1, field: field?, view: view? })
+        };
+        words.into_iter().filter_map(opening).collect()
     }
 
     fn acts(&self, faults: &mut Faults) -> Vec<ActFact> {

@@ -1,6 +1,6 @@
 //! From words to the table: every situation the purposes allow, every field's cell in it, and the checks on the whole.
 
-mod check;
+pub(super) mod check;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -48,10 +48,11 @@ pub(super) fn compile(files: &[(String, Vec<u8>)]) -> Result<Policy, Vec<PolicyF
     let mut maker = Maker::new(&records, &terms, &rows, &audiences);
     let epochs: Vec<Epoch> =
         starts(&rows, &rules).into_iter().map(|from| maker.epoch(from, &rules, &mut faults)).collect();
-    let grants = maker.grants;
+    let (grants, reached) = (maker.grants, maker.reached);
     let policy = Policy {
         name: terms.name,
         version: terms.version,
+        review: terms.review,
         sha256: Policy::hash(files),
         agreement: terms.agreement,
         acts: terms.acts,
@@ -66,6 +67,7 @@ pub(super) fn compile(files: &[(String, Vec<u8>)]) -> Result<Policy, Vec<PolicyF
         assertions,
     };
     check::grants(&policy, &mut faults);
+    check::cells(&policy, &reached, &mut faults);
     check::implications(&policy, &mut faults);
     check::reach(&policy, &sections, &mut faults);
     check::assertions(&policy, &mut faults);
@@ -99,6 +101,8 @@ struct Maker<'a> {
     grants: Vec<GrantKey>,
     /// The number of each, by row, column and purpose.
     numbers: Vec<Option<u32>>,
+    /// Whether anybody may ask for a cell of the matrix, by row and column.
+    reached: Vec<bool>,
 }
 
 /// A cell of the matrix for one purpose: three indices instead of a dozen words, since there are a great many.
@@ -117,7 +121,8 @@ impl<'a> Maker<'a> {
         audiences: &'a [Audience],
     ) -> Self {
         let numbers = vec![None; rows.len() * terms.columns.len() * terms.purposes.len()];
-        Self { records, terms, rows, audiences, grants: Vec::new(), numbers }
+        let reached = vec![false; rows.len() * terms.columns.len()];
+        Self { records, terms, rows, audiences, grants: Vec::new(), numbers, reached }
     }
 
     fn epoch(&mut self, from: Timestamp, rules: &[Rule], faults: &mut Faults) -> Epoch {
@@ -154,6 +159,10 @@ impl<'a> Maker<'a> {
                     let Some(column) = column else { continue };
                     let start = table.cells.len();
                     table.blocks.push(Block { purpose, level, audience, column, start });
+                    // Bodies do not ask themselves.
+                    if found.same_kind || kind.owners != [who.kind] {
+                        self.reach(rows.iter().flatten(), column);
+                    }
                     for row in &rows {
                         table.cells.push(self.cell(*row, column, purpose));
                     }
@@ -161,6 +170,14 @@ impl<'a> Maker<'a> {
             }
         }
         table
+    }
+
+    fn reach<'r>(&mut self, rows: impl Iterator<Item = &'r usize>, column: usize) {
+        for row in rows {
+            if let Some(slot) = self.reached.get_mut(row * self.terms.columns.len() + column) {
+                *slot = true;
+            }
+        }
     }
 
     /// For each field the row in force under a purpose: its own where there is one, else the general one.

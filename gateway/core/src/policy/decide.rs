@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::opening::{Opened, Site};
 use super::record::{FieldIndex, RecordType};
 use super::table::{Ceiling, Cell, Epoch, Needs, slot};
 use super::{
@@ -25,23 +26,31 @@ pub(super) struct Place {
 impl Policy {
     /// Rules on every field of the record type, or refuses the request as a whole.
     pub fn decide(&self, question: &Question<'_>) -> Result<Plan, Refusal> {
-        let place = self.place(question)?;
-        let refusal = || Refusal::PurposeNotHeld(question.purpose.clone());
-        let record = self.records.get(place.record).ok_or_else(refusal)?;
-        let epoch = self.epoch(question.now).ok_or_else(refusal)?;
-        let start = epoch.start(&place, self).ok_or_else(refusal)?;
-        let table = epoch.records.get(place.record).ok_or_else(refusal)?;
-        let cells = table.cells.get(start..start + record.fields.len()).ok_or_else(refusal)?;
-        let facts = question.facts;
-        let mut work = Work::new(record, cells, facts);
-        work.narrow_by_rules(&epoch.ceilings(place.record, start, facts));
+        let site = self.site(question)?;
+        let (facts, record) = (question.facts, site.record);
+        let opened = self.open(&site, question);
+        let mut work = Work::new(record, &opened, facts);
+        work.narrow_by_rules(&site.epoch.ceilings(site.place.record, site.start, facts));
         work.narrow_by_person(facts);
         work.close();
         if let Some(requested) = question.requested {
             work.narrow_by_request(requested)
                 .map_err(|field| Refusal::UnknownField(field, record.id.clone()))?;
         }
-        Ok(work.plan(record.clone(), facts))
+        let whole = self.records.get(site.place.record).cloned();
+        whole.map(|record| work.plan(record, facts)).ok_or(Refusal::PurposeNotHeld(question.purpose.clone()))
+    }
+
+    /// Where the question stands in the table; refuses it as a whole where nothing stands.
+    pub(super) fn site(&self, question: &Question<'_>) -> Result<Site<'_>, Refusal> {
+        let place = self.place(question)?;
+        let found = || {
+            let (record, epoch) = (self.records.get(place.record)?, self.epoch(question.now)?);
+            let start = epoch.start(&place, self)?;
+            let cells = epoch.records.get(place.record)?.cells.get(start..start + record.fields.len())?;
+            Some(Site { place, epoch, record, cells, start })
+        };
+        found().ok_or_else(|| Refusal::PurposeNotHeld(question.purpose.clone()))
     }
 
     /// Checks everything about the request that does not depend on a field.
@@ -143,7 +152,7 @@ impl Epoch {
 
 impl Epoch {
     /// The two bodies' regulations for a block: towards everybody, and towards the other one by name.
-    fn ceilings(&self, record: usize, start: usize, facts: &Facts) -> Vec<(Layer, &[Ceiling])> {
+    pub(super) fn ceilings(&self, record: usize, start: usize, facts: &Facts) -> Vec<(Layer, &[Ceiling])> {
         let (provider, consumer) = (&facts.provider.agency, &facts.consumer.agency);
         let sides = [
             (Layer::Owner, &self.owner, provider, consumer),
@@ -173,6 +182,8 @@ struct Standing {
 struct Work<'a> {
     record: &'a RecordType,
     cells: &'a [Cell],
+    /// What the owner has opened, if anything: its own regulation does not close that again.
+    by_owner: &'a [bool],
     standing: Vec<Standing>,
     /// The person asked that it look as if there were nothing.
     concealed: Vec<bool>,
@@ -263,10 +274,11 @@ fn marks(record: &RecordType, fields: &[FieldId]) -> Vec<bool> {
 }
 
 impl<'a> Work<'a> {
-    fn new(record: &'a RecordType, cells: &'a [Cell], facts: &Facts) -> Self {
-        let met = met(record, facts);
+    fn new(record: &'a RecordType, opened: &'a Opened<'_>, facts: &Facts) -> Self {
+        let (met, cells) = (met(record, facts), opened.cells.as_ref());
         let standing = cells.iter().map(|cell| Standing { view: cell.view, cause: None }).collect();
-        Self { record, cells, standing, concealed: vec![false; cells.len()], met }
+        let concealed = vec![false; cells.len()];
+        Self { record, cells, by_owner: &opened.by_owner, standing, concealed, met }
     }
 
     /// Law, agreement, the two regulations, and the conditions they ask for. The first to speak is the one named.
@@ -277,8 +289,9 @@ impl<'a> Work<'a> {
                 let reason = if cell.at_other_level { Reason::Level } else { Reason::NotGranted };
                 self.lower(i, ViewIndex::WITHHOLD, (Layer::Agreement, reason));
             }
+            let is_opened = self.by_owner.get(i).copied().unwrap_or_default();
             for (layer, ceilings) in regulations {
-                if let Some(ceiling) = ceilings.get(i) {
+                if let Some(ceiling) = ceilings.get(i).filter(|_| !is_opened || *layer != Layer::Owner) {
                     self.cap(i, *ceiling, (*layer, Reason::Regulation));
                 }
             }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use crate::view::ladder::LadderFault;
 
+mod italian;
+
 /// More faults than this help nobody; the rest come back after these are mended.
 pub const MOST_FAULTS: usize = 200;
 
@@ -49,6 +51,8 @@ pub enum Problem {
     ControlKind,
     #[error("`{0}` is read, but not the field `{1}` that decides whether it may be shown")]
     ControlUnread(String, String),
+    #[error("`{field}` for {column}: no purpose reaches this cell; write `-`, or put it in brackets")]
+    DeadCell { field: String, column: String },
     #[error("no purpose can reach this column, so its cells are dead")]
     DeadColumn,
     #[error("no purpose gives this record type, so its cells are dead")]
@@ -69,6 +73,8 @@ pub enum Problem {
     Ladder(#[from] LadderFault),
     #[error("`{0}` is missing")]
     Missing(&'static str),
+    #[error("`{field}` for {column} is in brackets, but a purpose reaches it: write what it shows, or `-`")]
+    ReservedReached { field: String, column: String },
     #[error("the row has {found} cells, its table has {expected} columns")]
     RowWidth { found: usize, expected: usize },
     #[error("a cell marked `s` needs a scope for field `{0}`")]
@@ -85,6 +91,8 @@ pub enum Problem {
     Value { word: String, expected: &'static str },
     #[error("a grant without an enabling act")]
     WithoutAct,
+    #[error("purpose `{0}` gives special, judicial or protected data and names no `dpia`")]
+    WithoutDpia(String),
     #[error("`=` says that the recipient owns the record, but column `{0}` is not of the owner's kind")]
     NotOwner(String),
 }

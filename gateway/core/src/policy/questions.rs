@@ -116,6 +116,11 @@ pub fn level_text(level: Option<Level>) -> &'static str {
 }
 
 impl Policy {
+    /// What the bundle promises of its table, in the words of its officers. Every one holds, or the bundle did not load.
+    pub fn promises(&self) -> impl Iterator<Item = &str> {
+        self.assertions.iter().map(|promise| promise.name.as_str())
+    }
+
     pub(super) fn column_id(&self, block: &Block) -> &str {
         self.columns.get(block.column).map(|column| column.id.as_str()).unwrap_or_default()
     }

@@ -10,6 +10,7 @@ use crate::view::transform::Context;
 
 mod decisions;
 mod faults;
+mod openings;
 mod properties;
 mod questions;
 
@@ -79,6 +80,7 @@ fn facts(provider: &str, consumer: &str) -> Facts {
         consents: Vec::new(),
         restrictions: Vec::new(),
         acts: Vec::new(),
+        openings: Vec::new(),
     }
 }
 

@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use varco_core::id::OfficerId;
 use varco_core::json;
 use varco_core::time::{Timestamp, parse_date};
 
 use super::{PolicyError, read};
-use crate::cli::registry::{named_file, statement};
+use crate::cli::registry::{Signed, named_file};
 use crate::policies::{Bundle, Files, PolicyProposal, document};
 
 #[derive(clap::Args)]
@@ -37,9 +36,9 @@ pub struct Propose {
     /// The document, exactly as it was signed.
     #[arg(long, value_name = "FILE")]
     document: PathBuf,
-    /// A statement, as `<officer>=<file>`; once or more.
+    /// A statement, as `<officer>=<file>`, or `<officer>@<agency>=<file>` of a named deputy; once or more.
     #[arg(long = "statement", required = true, value_parser = named_file)]
-    statements: Vec<(OfficerId, PathBuf)>,
+    statements: Vec<Signed>,
 }
 
 impl Change {
@@ -59,8 +58,8 @@ pub fn propose(asked: &Propose) -> Result<ExitCode, PolicyError> {
     let (before, after) = asked.change.bundles()?;
     let mut proposal = PolicyProposal::between(&before.files, &after.files);
     proposal.document = text(&asked.document)?;
-    for (officer, path) in &asked.statements {
-        proposal.statements.push(statement(officer, &text(path)?));
+    for signed in &asked.statements {
+        proposal.statements.push(signed.statement(&text(&signed.file)?));
     }
     println!("{}", json::canonical_of(&proposal));
     Ok(ExitCode::SUCCESS)

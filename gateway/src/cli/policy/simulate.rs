@@ -10,8 +10,10 @@ use varco_core::json;
 use varco_core::log::entry::Kind;
 use varco_core::log::leaf::Leaf;
 use varco_core::policy::Policy;
+use varco_core::time::Timestamp;
 use varco_store::read::PAGE_MAX;
 
+use super::change::instant;
 use super::form::Form;
 use super::{NO, PolicyError, load};
 use crate::cli::log::BodyKeys;
@@ -30,6 +32,12 @@ pub struct Simulate {
     /// The entry to stop before; the end of the log when not given.
     #[arg(long)]
     to: Option<u64>,
+    /// Only requests from this day on: `2026-10-01` (midnight, UTC) or an instant.
+    #[arg(long, value_parser = instant)]
+    since: Option<Timestamp>,
+    /// Only requests before this day.
+    #[arg(long, value_parser = instant)]
+    before: Option<Timestamp>,
     #[command(flatten)]
     keys: BodyKeys,
     #[command(flatten)]
@@ -88,7 +96,10 @@ async fn tally(asked: &Simulate, draft: &Policy) -> Result<Tally, PolicyError> {
         let bodies: HashMap<u64, _> = bodies.into_iter().collect();
         for bytes in leaves {
             let Ok(leaf) = Leaf::parse(&bytes) else { continue };
-            if matches!(leaf.kind(), Kind::Denial | Kind::Disclosure) {
+            let at = leaf.content().at;
+            let is_meant =
+                asked.since.is_none_or(|since| since <= at) && asked.before.is_none_or(|end| at < end);
+            if is_meant && matches!(leaf.kind(), Kind::Denial | Kind::Disclosure) {
                 let body = bodies.get(&leaf.index()).and_then(|slots| slots.decision.as_ref());
                 tally
                     .count(&leaf, body.map_or(Replayed::Unreadable, |slot| replay(&leaf, &slot.body, draft)));

@@ -1,4 +1,5 @@
-//! `varco policy test`: the cases that officers wrote, against the bundle.
+//! `varco policy test`: the promises and the cases that officers wrote, against the bundle. A promise that some cell breaks
+//! stops the bundle from loading, and the cell is named.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,13 +30,15 @@ pub fn run(test: &Test) -> Result<ExitCode, PolicyError> {
                    "expected": one.expected, "found": one.found})
         };
         let mismatches: Vec<_> = failed.iter().map(told).collect();
-        println!("{}", json!({"cases": cases.len(), "mismatches": mismatches}));
+        let promises: Vec<_> = policy.promises().collect();
+        println!("{}", json!({"cases": cases.len(), "mismatches": mismatches, "promises": promises}));
     } else {
         for one in &failed {
             let field = one.field.as_ref().map(|field| format!(" `{field}`")).unwrap_or_default();
             println!("{}: «{}»{field}: atteso {}, trovato {}", one.place, one.case, one.expected, one.found);
         }
-        println!("{} casi, {} differenze", cases.len(), failed.len());
+        let promises = policy.promises().count();
+        println!("{promises} garanzie verificate, {} casi, {} differenze", cases.len(), failed.len());
     }
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NO) })
 }

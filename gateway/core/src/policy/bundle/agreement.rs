@@ -28,6 +28,7 @@ const ROLES: &[(&str, ConsentRole)] =
 pub struct Terms {
     pub name: String,
     pub version: String,
+    pub review: Option<Timestamp>,
     pub agreement: Agreement,
     pub acts: Vec<Act>,
     pub columns: Vec<Column>,
@@ -47,8 +48,9 @@ impl Terms {
         };
         let (name, version) = (text("nome"), text("versione"));
         if let Some(section) = bundle {
-            section.allow(&["nome", "versione"], &[], faults);
+            section.allow(&["nome", "versione", "riesame"], &[], faults);
         }
+        let (review, _) = period(bundle.and_then(|section| section.entry("riesame")), None, faults);
         let acts = acts(sections, faults);
         let columns = columns(sections, faults);
         let mut purposes = Vec::new();
@@ -60,7 +62,16 @@ impl Terms {
                 places.push((section.kind.place.clone(), rows));
             }
         }
-        Self { name, version, agreement: agreement(sections, faults), acts, columns, purposes, places }
+        Self {
+            name,
+            version,
+            review,
+            agreement: agreement(sections, faults),
+            acts,
+            columns,
+            purposes,
+            places,
+        }
     }
 }
 

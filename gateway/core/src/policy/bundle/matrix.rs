@@ -2,7 +2,8 @@
 //!
 //! A cell is `-` (withheld), `=` (the recipient is the owner) or a view, followed by what it asks for: `c` the
 //! person's explicit agreement, `g` an act of guardian or judge, `c/g` either, `s` the field's équipe scope.
-//! A row whose field is followed by `@F07` holds for that purpose in place of the general row.
+//! A row whose field is followed by `@F07` holds for that purpose in place of the general row. A cell in round brackets
+//! is in the agreement's annex, but no purpose reaches it: it withholds, and is a fault as soon as a purpose does reach it.
 
 use super::super::fault::{Faults, Place, Problem, shown};
 use super::super::record::{FieldIndex, RecordType};
@@ -18,6 +19,12 @@ use crate::view::ladder::ViewIndex;
 pub struct MatrixCell {
     pub view: ViewIndex,
     pub needs: Needs,
+    /// Written in brackets: nobody reaches it, and it withholds.
+    pub is_reserved: bool,
+}
+
+impl MatrixCell {
+    const WITHHELD: Self = Self { view: ViewIndex::WITHHOLD, needs: Needs::NONE, is_reserved: false };
 }
 
 /// A row of the matrix, with a cell for every column of the agreement; columns not in the table withhold.
@@ -130,7 +137,7 @@ impl Reader<'_> {
     }
 
     fn cell(&self, row: &Row, column: &str, field: FieldIndex, faults: &mut Faults) -> MatrixCell {
-        let withheld = MatrixCell { view: ViewIndex::WITHHOLD, needs: Needs::NONE };
+        let withheld = MatrixCell::WITHHELD;
         let Some(at) = self.section.header.iter().position(|word| word.text == column) else {
             return withheld;
         };
@@ -148,7 +155,15 @@ impl Reader<'_> {
                 self.own(word, column, faults);
                 withheld
             }
-            _ => self.granted(word, field, faults).unwrap_or(withheld),
+            text => match text.strip_prefix('(').map(|inner| inner.strip_suffix(')')) {
+                // What stands in the brackets is checked like any other cell.
+                Some(Some(inner)) => {
+                    let inner = Word { text: inner.trim().to_owned(), place: word.place.clone() };
+                    self.granted(&inner, field, faults);
+                    MatrixCell { is_reserved: true, ..withheld }
+                }
+                Some(None) | None => self.granted(word, field, faults).unwrap_or(withheld),
+            },
         }
     }
 
@@ -186,6 +201,6 @@ impl Reader<'_> {
         if needs.has(Needs::SCOPE) && field.scope.is_none() {
             faults.add(&word.place, Problem::ScopeMissing(field.id.to_string()));
         }
-        Some(MatrixCell { view: view?, needs })
+        Some(MatrixCell { view: view?, needs, is_reserved: false })
     }
 }

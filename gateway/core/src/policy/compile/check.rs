@@ -39,9 +39,11 @@ impl Terms {
     }
 }
 
-/// Every grant cites acts: exactly one basis of art. 6, and a source of art. 9 or 10 where the category needs it.
+/// Every grant cites acts: exactly one basis of art. 6, and a source of art. 9 or 10 where the category needs it. What is
+/// more than common data rests on an impact assessment.
 pub fn grants(policy: &Policy, faults: &mut Faults) {
     // Acts are cited by row and by purpose: columns share them.
+    let mut unassessed = BTreeSet::new();
     let pairs: BTreeSet<(usize, usize)> = policy.grants.iter().map(|key| (key.row, key.purpose)).collect();
     for (row, purpose) in pairs {
         let (Some(row), Some(purpose)) = (policy.rows.get(row), policy.purposes.get(purpose)) else {
@@ -66,20 +68,43 @@ pub fn grants(policy: &Policy, faults: &mut Faults) {
             }
             (Some(_), None) => {}
         }
-        let (by_9, by_10) =
-            (acts.iter().any(|act| act.art9.is_some()), acts.iter().any(|act| act.art10.is_some()));
         let field = policy.records.get(row.record).and_then(|record| record.field(row.field));
-        let missing = match field.map(|field| field.category) {
-            Some(Category::Special) if !by_9 => Some((9, "speciale")),
-            Some(Category::Protected) if !by_9 => Some((9, "protetta")),
-            Some(Category::Judicial) if !by_10 => Some((10, "giudiziaria")),
-            Some(Category::Common | Category::Judicial | Category::Protected | Category::Special) | None => {
-                None
-            }
-        };
-        if let Some((article, category)) = missing {
+        let category = field.map_or(Category::Common, |field| field.category);
+        if let Some((article, category)) = missing_source(&acts, category) {
             let cited: Vec<&str> = acts.iter().map(|act| act.id.as_str()).collect();
             faults.add(place, Problem::ActWithoutSource(cited.join(", "), article, category));
+        }
+        if category != Category::Common && purpose.dpia.is_none() && unassessed.insert(&purpose.id) {
+            faults.add(place, Problem::WithoutDpia(purpose.id.to_string()));
+        }
+    }
+}
+
+/// The article of the GDPR whose source none of the acts gives, and the category that needs it.
+pub fn missing_source(acts: &[&Act], category: Category) -> Option<(u8, &'static str)> {
+    let (by_9, by_10) =
+        (acts.iter().any(|act| act.art9.is_some()), acts.iter().any(|act| act.art10.is_some()));
+    match category {
+        Category::Special if !by_9 => Some((9, "speciale")),
+        Category::Protected if !by_9 => Some((9, "protetta")),
+        Category::Judicial if !by_10 => Some((10, "giudiziaria")),
+        Category::Common | Category::Judicial | Category::Protected | Category::Special => None,
+    }
+}
+
+/// A cell that grants is reached by some purpose, and one in brackets by none: what is read in the matrix is what happens.
+pub fn cells(policy: &Policy, reached: &[bool], faults: &mut Faults) {
+    for (at, row) in policy.rows.iter().enumerate() {
+        let Some(record) = policy.records.get(row.record) else { continue };
+        let field = record.field(row.field).map(|field| field.id.to_string()).unwrap_or_default();
+        for (column, (named, cell)) in policy.columns.iter().zip(&row.cells).enumerate() {
+            let is_reached = reached.get(at * policy.columns.len() + column).copied().unwrap_or_default();
+            let (field, column) = (field.clone(), named.id.clone());
+            if cell.view.shows() && !is_reached {
+                faults.add(&row.place, Problem::DeadCell { field, column });
+            } else if cell.is_reserved && is_reached {
+                faults.add(&row.place, Problem::ReservedReached { field, column });
+            }
         }
     }
 }
@@ -180,7 +205,7 @@ pub fn assertions(policy: &Policy, faults: &mut Faults) {
 }
 
 impl Policy {
-    fn selects(&self, on: &Selection, block: &Block) -> bool {
+    pub(in crate::policy) fn selects(&self, on: &Selection, block: &Block) -> bool {
         let purpose = self.purposes.get(block.purpose);
         on.concerns(block, purpose, self.audiences.get(block.audience), self.columns.get(block.column))
     }

@@ -160,6 +160,10 @@ impl Policy {
         if old.until != new.until {
             say(new.until > old.until, format!("il protocollo vale fino al {}", new.until.date()));
         }
+        if self.review != other.review {
+            let day = other.review.map_or_else(|| "nessun giorno".to_owned(), |day| day.date().to_string());
+            say(other.review > self.review, format!("riesame entro: {day}"));
+        }
         let names = |agreement: &crate::policy::Agreement| -> BTreeSet<String> {
             agreement
                 .parties

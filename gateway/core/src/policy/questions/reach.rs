@@ -81,37 +81,16 @@ impl Policy {
         pooled.into_iter().map(finest).collect()
     }
 
-    /// Rules that take nothing away, and cells of the matrix that no purpose reaches.
+    /// Rows of regulations that take nothing away. What the law forbids stands there for the grants of tomorrow; cells
+    /// that no purpose reaches are faults when the bundle is compiled.
     pub fn dead(&self) -> Vec<Dead> {
-        let mut dead: BTreeSet<Dead> = BTreeSet::new();
-        for rule in self.rules.iter().filter(|rule| !self.bites(rule)) {
-            let place = format!("{}:{}", rule.file, rule.line);
-            dead.insert(Dead { place, what: format!("non restringe nulla: {}", rule.source) });
-        }
-        for row in &self.rows {
-            let Some(record) = self.records.get(row.record) else { continue };
-            for (column, cell) in self.columns.iter().zip(&row.cells).filter(|(_, cell)| cell.view.shows()) {
-                let reaches = |purpose: &crate::policy::Purpose| {
-                    row.purpose.as_ref().is_none_or(|only| *only == purpose.id)
-                        && purpose.columns.contains(&column.id)
-                        && purpose.records.iter().any(|given| given.record_type == record.id)
-                };
-                // Bodies do not ask themselves: a column of the owner's kind alone needs a purpose between equals.
-                let asks = |purpose: &crate::policy::Purpose| {
-                    purpose.same_kind || !column.kinds.iter().all(|kind| record.owners == [*kind])
-                };
-                if !self.purposes.iter().any(|purpose| reaches(purpose) && asks(purpose)) {
-                    let field = record.field(row.field).map(|f| f.id.to_string()).unwrap_or_default();
-                    let view = record
-                        .field(row.field)
-                        .and_then(|f| f.ladder.view(cell.view))
-                        .map(|view| view.id.to_string())
-                        .unwrap_or_default();
-                    let what = format!("`{field}` {view} per {}: nessuna finalità ci arriva", column.id);
-                    dead.insert(Dead { place: row.place.to_string(), what });
-                }
-            }
-        }
+        let written = self.rules.iter().filter(|rule| rule.layer != Layer::Law && !self.bites(rule));
+        let dead: BTreeSet<Dead> = written
+            .map(|rule| Dead {
+                place: format!("{}:{}", rule.file, rule.line),
+                what: format!("non restringe nulla: {}", rule.source),
+            })
+            .collect();
         dead.into_iter().collect()
     }
 
@@ -155,13 +134,9 @@ impl Policy {
 }
 
 impl Rule {
-    /// Law stands over grants alone; regulations over what law has left of them.
+    /// Regulations stand over what law has left of the grants.
     fn takes_from(&self, field: &Field, cell: &Cell) -> bool {
-        let (view, needs) = if self.layer == Layer::Law {
-            (cell.view, cell.needs)
-        } else {
-            (field.ladder.meet(cell.view, cell.law.view), cell.needs.and(cell.law.needs))
-        };
+        let (view, needs) = (field.ladder.meet(cell.view, cell.law.view), cell.needs.and(cell.law.needs));
         let most = field.ladder.find(self.at_most.as_str());
         let narrows = most.is_none_or(|most| !field.ladder.is_within(view, most));
         view.shows() && (narrows || !needs.covers(self.needs))

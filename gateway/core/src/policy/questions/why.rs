@@ -65,6 +65,7 @@ impl Teller<'_> {
     fn said(&self, index: FieldIndex, field: &Field) -> Vec<Said> {
         let mut said: Vec<Said> = self.rules(index, field).collect();
         said.push(self.agreement(index, field));
+        said.extend(self.opened(field));
         said.extend(self.person(field));
         said.extend(self.implied(index, field));
         if let Some(requested) = self.question.requested
@@ -122,6 +123,15 @@ impl Teller<'_> {
             source: format!("colonna {}, atti {}", grant.column, grant.acts.join(", ")),
             place: Some(format!("{}:{}", grant.file, grant.line)),
         }
+    }
+
+    /// What the owner opened after a motivated request.
+    fn opened(&self, field: &Field) -> impl Iterator<Item = Said> {
+        let openings = self.question.facts.openings.iter().filter(|opening| opening.field == field.id);
+        openings.map(|opening| {
+            let source = format!("richiesta motivata {} approvata dal titolare", opening.appeal);
+            plain(Layer::Owner, opening.view.clone(), source)
+        })
     }
 
     fn person(&self, field: &Field) -> Vec<Said> {

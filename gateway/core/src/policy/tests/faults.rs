@@ -60,7 +60,7 @@ fn every_fault_is_reported_at_once_and_in_order() {
 
 #[test]
 fn two_grants_for_one_cell_are_an_error_that_names_both() {
-    let row = "isee_fascia              |      | intero | intero   | intero | intero | intero | -  | intero       | intero | intero\n";
+    let row = "isee_fascia              |      | intero | intero   | intero | intero | (intero) | -  | intero       | intero | intero\n";
     check(
         "RT-07-condizione_economica_prestazioni.txt",
         row,
@@ -79,6 +79,7 @@ fn a_grant_without_an_act_and_special_data_without_its_source_are_errors() {
     );
     check("protocollo.txt", "atto | titolo", "atti | titolo", "unknown column `atti`; did you mean `atto`?");
     check("finalita.txt", "base = B10", "base = B99", "unknown act `B99`");
+    check("finalita.txt", "base = B1, B4\n", "", "`base` is missing");
 }
 
 #[test]
@@ -147,8 +148,8 @@ fn dead_rows_circles_and_impossible_conditions_are_errors() {
     );
     check(
         rt07,
-        "isee_tipo @F08           |      | intero ",
-        "isee_tipo @F08           |      | intero s",
+        "isee_tipo                |      | intero ",
+        "isee_tipo                |      | intero s ",
         "needs a scope for field `isee_tipo`",
     );
     check(
@@ -171,4 +172,52 @@ fn dead_rows_circles_and_impossible_conditions_are_errors() {
     );
     check("protocollo.txt", "al = 2029-02-28", "al = 2029-02-30", "is not a date");
     check("protocollo.txt", "al = 2029-02-28", "al = 2020-02-28", "the end is not after the beginning");
+}
+
+#[test]
+fn a_cell_nobody_reaches_is_an_error_and_so_is_one_in_brackets_that_somebody_reaches() {
+    let rt07 = "RT-07-condizione_economica_prestazioni.txt";
+    let row = "isee_fascia              |      | intero | intero   | intero | intero |";
+    assert!(faults_of(rt07, row, row).is_empty());
+    check(
+        rt07,
+        row,
+        &row.replacen("| intero |", "| (intero) |", 1),
+        "`isee_fascia` for C1 is in brackets, but a purpose reaches it",
+    );
+    check(
+        "RT-08-accertamento_disabilita.txt",
+        "frequenza                 |      | -  |",
+        "frequenza                 |      | intero |",
+        "`frequenza` for C1: no purpose reaches this cell; write `-`, or put it in brackets",
+    );
+    // What stands in brackets is read like any other cell.
+    check(
+        "RT-08-accertamento_disabilita.txt",
+        "frequenza                 |      | -  |",
+        "frequenza                 |      | (anno) |",
+        "unknown view `anno`",
+    );
+}
+
+#[test]
+fn a_purpose_that_gives_special_data_names_its_impact_assessment() {
+    check(
+        "finalita.txt",
+        "dpia = DPIA-2026-03\nconservazione = P10Y",
+        "conservazione = P10Y",
+        "purpose `F09` gives special, judicial or protected data and names no `dpia`",
+    );
+    let grant = shipped().grants().find(|grant| grant.purpose.as_str() == "F09").unwrap();
+    assert_eq!(grant.dpia.as_deref(), Some("DPIA-2026-03"));
+}
+
+#[test]
+fn officers_read_the_faults_in_italian_with_the_same_places_and_words() {
+    let mut files = shipped_files();
+    let (_, bytes) = files.iter_mut().find(|(path, _)| path == "legge.txt").unwrap();
+    *bytes = String::from_utf8(bytes.clone()).unwrap().replace("comune, asl", "comuni, asl").into_bytes();
+    let faults = Policy::load(&files).unwrap_err();
+    let told = faults.first().unwrap().italian();
+    assert_eq!(told, "legge.txt:8: destinatario sconosciuto `comuni`; forse `comune`?");
 }

@@ -101,6 +101,7 @@ impl Draw {
             consents: self.consents.iter().map(consent).collect(),
             restrictions: self.restrictions.iter().map(restriction).collect(),
             acts: vec![ActFact { reference: "RG 1/2026".into(), fields: names(&self.acts) }],
+            openings: Vec::new(),
         };
         let requested = self.requested.as_deref().map(names);
         Asked { purpose: purpose.id.clone(), facts, requested, record }

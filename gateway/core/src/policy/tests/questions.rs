@@ -92,6 +92,12 @@ fn who_sees_dead_and_uncovered_agree_with_the_matrix() {
     let uncovered = policy.uncovered(now());
     assert!(uncovered.iter().any(|(_, field)| field.as_str() == "diario_colloqui"));
     assert!(!uncovered.iter().any(|(_, field)| field.as_str() == "cognome"));
-    // The column of targeted placement in the registry: written in the annex, reached by no purpose.
-    assert!(policy.dead().iter().any(|dead| dead.what.contains("`codice_fiscale` intero per CM")));
+    assert!(policy.dead().is_empty(), "{:?}", policy.dead());
+    let idle = changed(
+        "regolamenti/comune-lucca.txt",
+        "[regolamento comune-lucca]\n",
+        "[regolamento comune-lucca]\nruolo | record | campo | al massimo | fonte\n\
+         titolare | condizione_economica_prestazioni | patrimonio_mobiliare | - | prova\n",
+    );
+    assert_eq!(idle.dead().len(), 1, "a row that takes nothing away");
 }
