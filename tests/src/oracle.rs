@@ -47,7 +47,7 @@ fn disagreement(model: &mut Model, at: &Situation, key: &CellKey, effect: &Effec
         if table.is_none() { CONDITIONS.into() } else { effect.only_with.iter().copied().collect() };
     for view in ladder.views() {
         let expected = table.is_some_and(|table| ladder.is_within(&view, table));
-        let given = model.shows(record, field, at, &view, &asked);
+        let given = model.shows((record, field), at, &view, &asked);
         if given != expected {
             return Some(format!("{key:?}: `{view}` is {given} for Cedar, {expected} in the table"));
         }
@@ -55,7 +55,7 @@ fn disagreement(model: &mut Model, at: &Situation, key: &CellKey, effect: &Effec
     // Without any one of the conditions nothing is shown; all others together do not replace it.
     for one in &effect.only_with {
         let without: BTreeSet<&str> = CONDITIONS.into_iter().filter(|word| word != one).collect();
-        if table.is_some_and(|table| model.shows(record, field, at, table, &without)) {
+        if table.is_some_and(|table| model.shows((record, field), at, table, &without)) {
             return Some(format!("{key:?}: Cedar does not ask for {one}"));
         }
     }

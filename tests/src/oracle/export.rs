@@ -86,8 +86,7 @@ impl Model {
     /// Whether Cedar would show a field at a view, with these conditions met.
     pub fn shows(
         &mut self,
-        record: &str,
-        field: &str,
+        (record, field): (&str, &str),
         at: &Situation,
         view: &str,
         met: &BTreeSet<&str>,
@@ -96,7 +95,7 @@ impl Model {
         let mut told = Vec::new();
         for implied in self.implied(record, field) {
             // What it tells is told whatever the conditions are, so they are all taken as met.
-            if self.shows(record, &implied.to, at, &implied.at_least, &all) {
+            if self.shows((record, &implied.to), at, &implied.at_least, &all) {
                 told.push(format!("{}:{}", implied.to, implied.at_least));
             }
         }
@@ -104,16 +103,15 @@ impl Model {
         let granted: Vec<String> = ladder
             .views()
             .into_iter()
-            .filter(|view| self.ask(record, field, at, "concede", &context(view, at, &all, &[], &[])))
+            .filter(|view| self.ask((record, field), at, "concede", &context(view, at, &all, &[], &[])))
             .collect();
         let context = context(view, at, met, &told, &granted);
-        self.ask(record, field, at, "mostra", &context)
+        self.ask((record, field), at, "mostra", &context)
     }
 
     fn ask(
         &mut self,
-        record: &str,
-        field: &str,
+        (record, field): (&str, &str),
         at: &Situation,
         action: &str,
         context: &serde_json::Value,
@@ -171,13 +169,13 @@ impl Model {
         let none = String::new();
         texts.extend(self.of("legge").flat_map(|section| &section.rows).filter_map(|row| {
             let who = "true".to_owned();
-            self.forbid(record, field, row, &who, &none)
+            self.forbid((record, field), row, &who, &none)
         }));
         for section in self.of("regolamento") {
             for row in &section.rows {
                 let side = if cell(row, "ruolo") == "titolare" { "titolare" } else { "ente" };
                 let who = format!("context.{side} == \"{}\"", section.name);
-                texts.extend(self.forbid(record, field, row, &who, side));
+                texts.extend(self.forbid((record, field), row, &who, side));
             }
         }
         texts.extend(self.implied(record, field).iter().map(|one| self.forbid_telling(record, field, one)));
@@ -241,8 +239,7 @@ impl Model {
 
     fn forbid(
         &self,
-        record: &str,
-        field: &str,
+        (record, field): (&str, &str),
         row: &BTreeMap<String, String>,
         who: &str,
         side: &str,

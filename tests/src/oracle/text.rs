@@ -55,11 +55,14 @@ pub fn sections(files: &[(String, Vec<u8>)]) -> Vec<Section> {
     all
 }
 
+/// A bundle with a change, and the record and field whose cell it was.
+pub type Mutated = (Vec<(String, Vec<u8>)>, String, String);
+
 /// The files with one cell of one matrix changed to another of the same row, and whose cell it was.
 pub fn with_one_cell_changed(
     files: &[(String, Vec<u8>)],
     mut below: impl FnMut(usize) -> usize,
-) -> Option<(Vec<(String, Vec<u8>)>, String, String)> {
+) -> Option<Mutated> {
     let records: Vec<usize> = (0..files.len()).filter(|at| files[*at].0.starts_with("record/")).collect();
     let at = records[below(records.len())];
     let text = String::from_utf8(files[at].1.clone()).unwrap();
