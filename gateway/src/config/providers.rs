@@ -182,7 +182,8 @@ fn provider(s: &mut Section<'_, '_>) -> Option<Provider> {
     if kind.is_none() && !s.has("kind") {
         s.fault_at("kind", "is missing");
     }
-    let kind = match kind? {
+    let chosen = kind?;
+    let kind = match chosen {
         Kind::Fhir => fhir(s).map(ProviderKind::Fhir),
         Kind::File => drop_folder(s).map(ProviderKind::File),
         Kind::Rest => rest(s).map(ProviderKind::Rest),
@@ -190,13 +191,10 @@ fn provider(s: &mut Section<'_, '_>) -> Option<Provider> {
         Kind::Sql => sql(s).map(ProviderKind::Sql),
     };
     let default = varco_adapters::Limits::default();
-    // Our own protocol speaks the record types' shape already.
-    let mappings = match &kind {
-        Some(ProviderKind::Rest(_)) => Vec::new(),
-        Some(
-            ProviderKind::Fhir(_) | ProviderKind::File(_) | ProviderKind::Soap(_) | ProviderKind::Sql(_),
-        )
-        | None => {
+    let mappings = match chosen {
+        // Our own protocol speaks the record types' shape already.
+        Kind::Rest => Vec::new(),
+        Kind::Fhir | Kind::File | Kind::Soap | Kind::Sql => {
             let mappings: Vec<PathBuf> = s.required("mappings").unwrap_or_default();
             if mappings.is_empty() && s.has("mappings") {
                 s.fault_at("mappings", "expected at least one file or folder");
