@@ -35,6 +35,7 @@ const AREAS: [(&str, &str); 18] = [
     ("case", "Cases (prese in carico)."),
     ("channel", "The connection."),
     ("consent", "Consent records."),
+    ("emergency", "Asking without the person's word."),
     ("exchange", "The decision."),
     ("http", "The HTTP request as such, before anything is decided."),
     ("internal", "A fault of the gateway."),

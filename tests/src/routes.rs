@@ -43,13 +43,16 @@ const FOR_EVERY_CERTIFICATE: [(Route, &str); 9] = [
 ];
 
 /// What every agency of the registry may do, for whoever is in front of it. This list may only shrink.
-const FOR_EVERY_AGENCY: [(Route, &str); 8] = [
+const FOR_EVERY_AGENCY: [(Route, &str); 11] = [
     (("GET", "/inbox"), "its own deliveries"),
     (("GET", "/notices"), "its own notices"),
     (("POST", "/cases"), "opens a case of its own"),
     (("POST", "/consents"), "records what a person says at its desk"),
     (("POST", "/consents/search"), "finds only what it may know"),
     (("POST", "/consents/withdrawals"), "a person withdraws at any desk, which learns nothing"),
+    (("POST", "/corrections"), "of its own disclosures, and there are none"),
+    (("POST", "/subjects/report"), "to whoever is in front of it and was identified"),
+    (("POST", "/pulls/household"), "gets an answer in which everybody is left out"),
     (("POST", "/restrictions"), "a person objects at any desk"),
     (("POST", "/restrictions/search"), "finds only what it recorded"),
 ];
@@ -72,6 +75,7 @@ fn message(anna: &Situation, (method, path): Route) -> (String, Value) {
     let body = match (method, path) {
         ("POST", "/pulls") => pull(&anna.case),
         ("POST", "/pushes") => push(&["comune-capannori"]),
+        ("POST", "/pulls/household") => household(&anna.case),
         ("POST", "/cases") => open_case(),
         ("POST", "/consents") => consent(NOW),
         ("POST", "/consents/search") => json!({ "subject": crate::world::asks::anna() }),
@@ -95,6 +99,12 @@ fn message(anna: &Situation, (method, path): Route) -> (String, Value) {
             json!({ "subject": crate::world::asks::anna(), "state": "lifted", "word": word() })
         }
         ("POST", "/inbox/{id}/ack" | "/notices/{id}/ack" | "/log/incidents" | "/log/search") => json!({}),
+        ("POST", "/inbox/{id}/ack" | "/notices/{id}/ack" | "/log/search") => json!({}),
+        ("POST", "/notices/{id}/review") => json!({ "verdict": "justified" }),
+        ("POST", "/subjects/report") => json!({ "subject": somebody(), "word": word() }),
+        ("POST", "/corrections") => json!({
+            "subject": crate::world::asks::anna(), "ground": "rectification", "record_type": "anagrafica_nucleo"
+        }),
         ("GET", _) => Value::Null,
         other => panic!("{other:?} is new: say here what it is sent"),
     };
@@ -104,6 +114,13 @@ fn message(anna: &Situation, (method, path): Route) -> (String, Value) {
 
 fn somebody() -> Value {
     json!({ "codice_fiscale": PEOPLE.people()[7].code.expose() })
+}
+
+fn household(case: &str) -> Value {
+    let mut body = pull(case);
+    let subject = body.as_object_mut().unwrap().remove("subject").unwrap();
+    body["members"] = json!([subject]);
+    body
 }
 
 fn word() -> Value {

@@ -173,6 +173,10 @@ pub struct Officer {
     pub key: Sha256,
     /// The public key itself, as the PEM of its SubjectPublicKeyInfo.
     pub public_key: String,
+    /// The PEM of the P-256 key that texts for this officer alone are sealed to: the reasons of emergencies, which the
+    /// data protection officer of the owner reads. It signs nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reading_key: Option<String>,
 }
 
 /// A key that signs checkpoints, as a C2SP signed-note verifier key: `<name>+<hash>+<base64>`.
@@ -324,6 +328,12 @@ impl Registry {
                 && suspension.from <= now
                 && suspension.operator.as_ref().is_none_or(|suspended| Some(suspended) == operator)
         })
+    }
+
+    /// The officers of an agency who can read what is sealed to them.
+    pub fn readers(&self, agency: &AgencyId) -> impl Iterator<Item = (&OfficerId, &str)> {
+        let of_agency = self.officers.iter().filter(move |officer| officer.agency == *agency);
+        of_agency.filter_map(|officer| Some((&officer.id, officer.reading_key.as_deref()?)))
     }
 
     /// The officer whose registered key this is.

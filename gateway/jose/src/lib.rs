@@ -14,6 +14,7 @@ mod officer;
 mod pem;
 mod roca;
 mod seal;
+mod sealed;
 mod trust;
 
 pub use body::AesBodyCipher;
@@ -23,6 +24,7 @@ pub use note::{CosignatureVerifier, Ed25519NoteKey, Ed25519NoteVerifier, NoteKey
 pub use officer::{OfficerKey, OfficerVerifier};
 pub use pem::{PemFault, certificates, crls, private_key, public_key};
 pub use seal::{SealSigner, SignerFault};
+pub use sealed::{ReadingKey, SealedFault, open as open_sealed};
 pub use trust::{SealTrust, TrustFault};
 
 #[cfg(test)]

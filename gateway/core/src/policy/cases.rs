@@ -159,6 +159,7 @@ impl Policy {
             consents: section.consents(faults),
             restrictions: section.restrictions(faults),
             acts: section.acts(faults),
+            household: Vec::new(),
         };
         let requested = section.entry("richiesti").map(|word| fields(Some(word), faults));
         let expected = section.rows.iter().filter_map(|row| {

@@ -156,6 +156,7 @@ impl Why {
             consents: [whole, named].into_iter().flatten().filter_map(consent).collect(),
             restrictions: if self.opposed.is_empty() { Vec::new() } else { vec![opposed] },
             acts: if self.act.is_empty() { Vec::new() } else { vec![act] },
+            household: Vec::new(),
         })
     }
 }
