@@ -29,7 +29,7 @@ This page is made from `gateway/core/src/code.rs`; a test compares the two.
 ";
 
 /// What each area is about. An area that is not here has no page and fails the test.
-const AREAS: [(&str, &str); 18] = [
+const AREAS: [(&str, &str); 19] = [
     ("adapter", "The provider's own system, as the gateway reads from it. What it said is never passed on."),
     ("agent", "`varco agent`, on the agency's own side. These never come from a gateway."),
     ("case", "Cases (prese in carico)."),

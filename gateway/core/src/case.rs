@@ -323,7 +323,7 @@ impl Case {
         let scopes = theirs.map(|member| member.scopes.clone()).reduce(|a, b| &a & &b)?;
         Some(CaseFact {
             case: self.header.id.clone(),
-            epoch: self.epoch,
+            epoch: self.epoch(),
             level: self.level,
             purposes: self.header.purposes.clone(),
             scopes,

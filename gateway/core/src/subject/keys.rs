@@ -138,7 +138,7 @@ impl SubjectKeys {
     }
 
     /// The keys of all epochs, the current one first.
-    fn from_current(&self) -> impl Iterator<Item = (u16, &[u8; 32])> {
+    fn current_first(&self) -> impl Iterator<Item = (u16, &[u8; 32])> {
         let (current, key) = self.now();
         let others = self.keys.iter().rev().filter(move |(epoch, _)| *epoch != current);
         std::iter::once((current, key)).chain(others.map(|(epoch, key)| (*epoch, &**key)))
@@ -148,7 +148,7 @@ impl SubjectKeys {
     /// subject keys lie, apart from the database, and nothing further must be guarded.
     pub fn lock_keys(&self) -> Vec<(u16, SubjectKey)> {
         let derived =
-            self.from_current().map(|(epoch, key)| (epoch, Zeroizing::new(tag(key, &[LOCK_DOMAIN]))));
+            self.current_first().map(|(epoch, key)| (epoch, Zeroizing::new(tag(key, &[LOCK_DOMAIN]))));
         let mut keys: Vec<_> = derived.collect();
         keys.reverse();
         keys
@@ -158,12 +158,12 @@ impl SubjectKeys {
     /// hold the keys cannot guess them open.
     pub fn fingerprints(&self, bytes: &[u8]) -> Vec<String> {
         let hex = |tag: [u8; 32]| tag.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.from_current().map(|(_, key)| hex(tag(key, &[FINGERPRINT_DOMAIN, bytes]))).collect()
+        self.current_first().map(|(_, key)| hex(tag(key, &[FINGERPRINT_DOMAIN, bytes]))).collect()
     }
 
     /// The person's pseudonyms of all epochs, the current one first: what may have been written.
     pub fn all(&self, person: &CodiceFiscale) -> Vec<Pseudonym> {
-        self.from_current().map(|(epoch, key)| pseudonym(epoch, key, person)).collect()
+        self.current_first().map(|(epoch, key)| pseudonym(epoch, key, person)).collect()
     }
 }
 
