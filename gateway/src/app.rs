@@ -51,7 +51,10 @@ pub struct App {
     pub rules_turn: Mutex<()>,
     pub seals: Arc<ArcSwap<SealTrust>>,
     pub rules: Rules,
-    pub keys: SubjectKeys,
+    /// Swapped whole when the file has another epoch: no request sees half of a rotation.
+    pub keys: ArcSwap<SubjectKeys>,
+    /// Why the file of keys as it is now is not taken, if it is not.
+    pub keys_refused: ArcSwap<Option<String>>,
     pub sources: Sources,
     /// Locks the copies of pushed records that wait.
     pub keeper: CopyKeeper,

@@ -13,10 +13,12 @@ pub mod call;
 pub mod demo;
 pub mod language;
 pub mod log;
+pub mod notice;
 pub mod pki;
 pub mod policy;
 pub mod registry;
 pub mod serve;
+pub mod subject;
 pub mod wire;
 
 /// The exit code for "no": a check that failed, a request that was refused.
@@ -49,6 +51,8 @@ enum Command {
     Demo(demo::Args),
     /// Check the access log and what it proves.
     Log(log::Args),
+    /// Read what is sealed to you as an officer.
+    Notice(notice::Args),
     /// Make keys and certificates for development.
     Pki(pki::Args),
     /// Check disclosure policies and ask them questions.
@@ -57,6 +61,8 @@ enum Command {
     Registry(registry::Args),
     /// Run the gateway.
     Serve(serve::Args),
+    /// Ask for what a person is entitled to know.
+    Subject(Box<subject::Args>),
     /// Check a captured request, step by step.
     Wire(wire::Args),
 }
@@ -89,10 +95,12 @@ impl Cli {
             Command::Call(args) => call::run(&args),
             Command::Demo(args) => demo::run(args),
             Command::Log(args) => log::run(args),
+            Command::Notice(args) => notice::run(args),
             Command::Pki(args) => pki::run(args),
             Command::Policy(args) => policy::run(args),
             Command::Registry(args) => registry::run(args),
             Command::Serve(args) => serve::run(args),
+            Command::Subject(args) => subject::run(&args),
             Command::Wire(args) => wire::run(args),
         }
     }

@@ -1,5 +1,8 @@
 //! One request, top to bottom. The only place where the chain of `varco_core::exchange` is walked.
 
+use std::future::poll_fn;
+use std::task::Poll;
+
 use varco_adapters::Context;
 use varco_core::appeal::Appeal;
 use varco_core::case::Case;
@@ -7,11 +10,13 @@ use varco_core::code::Code;
 use varco_core::consent::Consent;
 use varco_core::exchange::{
     AckAsk, AgencyRecord, Answer, AppealAsk, AppealEventAsk, Authorized, AuthorizedExchange, CaseAsk,
-    CaseEventAsk, ConsentAsk, ConsentEventAsk, Incoming, Known, LiftAsk, LoggedOutcome, Outcome, Pull,
-    Registered, ReleaseError, RestrictionAsk, SearchAsk, SignError, Stamp, Trust, VerifiedRequest,
-    VerifyError, WithdrawalAsk, authorize, verify,
+    CaseEventAsk, ConsentAsk, ConsentEventAsk, CorrectionAsk, HouseholdPull, Incoming, Known, LiftAsk,
+    LoggedOutcome, Outcome, PersonPast, Pull, Registered, ReleaseError, ReportAsk, RestrictionAsk, ReviewAsk,
+    SearchAsk, SignError, Stamp, Trust, VerifiedRequest, VerifyError, WithdrawalAsk, authorize,
+    reduce_household, verify,
 };
-use varco_core::id::{AppealId, CaseId, ConsentId, ExchangeId, IdFault, NoticeId, RestrictionId};
+use varco_core::hash::Sha256;
+use varco_core::id::{AppealId, CaseId, ConsentId, ExchangeId, IdFault, NoticeId, Pseudonym, RestrictionId};
 use varco_core::restriction::Restrictions;
 use varco_store::submission::{AppendError, ClaimError};
 
@@ -30,7 +35,9 @@ pub enum Call {
     Appeals,
     CaseEvent(CaseId),
     ConsentEvent(ConsentId),
+    Correct,
     FileAppeal,
+    Household,
     Inbox(Page),
     Lift(RestrictionId),
     Notices,
@@ -42,7 +49,9 @@ pub enum Call {
     ReadCase(CaseId),
     ReadConsent(ConsentId),
     ReadPush(ExchangeId),
+    Report,
     Restrict,
+    Review(NoticeId),
     SearchConsents,
     SearchRestrictions,
     Withdraw,
@@ -58,7 +67,9 @@ impl Call {
             Self::Appeals => "appeals",
             Self::CaseEvent(_) => "case-event",
             Self::ConsentEvent(_) => "consent-event",
+            Self::Correct => "correct",
             Self::FileAppeal => "file-appeal",
+            Self::Household => "household",
             Self::Inbox(_) => "inbox",
             Self::Lift(_) => "lift",
             Self::Notices => "notices",
@@ -70,7 +81,9 @@ impl Call {
             Self::ReadCase(_) => "read-case",
             Self::ReadConsent(_) => "read-consent",
             Self::ReadPush(_) => "read-push",
+            Self::Report => "report",
             Self::Restrict => "restrict",
+            Self::Review(_) => "review",
             Self::SearchConsents => "search-consents",
             Self::SearchRestrictions => "search-restrictions",
             Self::Withdraw => "withdraw",
@@ -123,9 +136,12 @@ pub async fn answer(app: &App, call: Call, incoming: Incoming) -> Result<Answer,
     app.limiter.operator(&request.sender().agency, &request.sender().operator)?;
     app.store.claim(registers::claim(&request, app.salts())).await?;
     // From here on nothing returns early: a known sender gets an outcome, and it is logged.
-    let outcome = decide(app, call, request).await;
+    let (outcome, members) = decide(app, call, request).await;
+    // A household's request is entered last: until then its claim is open, so that a crash is told.
+    let members = join(members.into_iter().map(|member| log(app, member))).await;
+    let members = members.into_iter().collect::<Result<_, _>>()?;
     let logged = log(app, outcome).await?;
-    sign(app, logged)
+    sign(app, logged, members)
 }
 
 fn identify(app: &App, incoming: Incoming) -> Result<VerifiedRequest, VerifyError> {
@@ -134,7 +150,8 @@ fn identify(app: &App, incoming: Incoming) -> Result<VerifiedRequest, VerifyErro
     verify(incoming, &trust, app.now())
 }
 
-async fn decide(app: &App, call: Call, request: VerifiedRequest) -> Outcome {
+/// The outcome of a request, and of its parts where it asks for a household.
+async fn decide(app: &App, call: Call, request: VerifiedRequest) -> (Outcome, Vec<Outcome>) {
     let done = match call {
         Call::Acknowledge(id) => acknowledge(app, id, request).await,
         Call::AcknowledgeDelivery(id) => pushes::acknowledge(app, id, request).await,
@@ -142,7 +159,9 @@ async fn decide(app: &App, call: Call, request: VerifiedRequest) -> Outcome {
         Call::Appeals => list_appeals(app, request).await,
         Call::CaseEvent(id) => case_event(app, id, request).await,
         Call::ConsentEvent(id) => consent_event(app, id, request).await,
+        Call::Correct => correct(app, request).await,
         Call::FileAppeal => file_appeal(app, request).await,
+        Call::Household => return household(app, request).await,
         Call::Inbox(page) => pushes::inbox(app, page, request).await,
         Call::Lift(id) => lift(app, id, request).await,
         Call::Notices => notices(app, request).await,
@@ -154,12 +173,14 @@ async fn decide(app: &App, call: Call, request: VerifiedRequest) -> Outcome {
         Call::ReadCase(id) => read_case(app, id, request).await,
         Call::ReadConsent(id) => read_consent(app, id, request).await,
         Call::ReadPush(id) => pushes::read_push(app, id, request).await,
+        Call::Report => report(app, request).await,
         Call::Restrict => restrict(app, request).await,
+        Call::Review(id) => review(app, id, request).await,
         Call::SearchConsents => search_consents(app, request).await,
         Call::SearchRestrictions => search_restrictions(app, request).await,
         Call::Withdraw => withdraw(app, request).await,
     };
-    done.unwrap_or_else(|outcome| *outcome)
+    (done.unwrap_or_else(|outcome| *outcome), Vec::new())
 }
 
 /// An outcome either way; on the right, one that came before the work was done.
@@ -167,8 +188,64 @@ pub type Done = Result<Outcome, Box<Outcome>>;
 
 async fn pull(app: &App, request: VerifiedRequest) -> Done {
     let (request, pull) = request.ask::<Pull>()?;
-    let pseudonyms = app.keys.all(&pull.subject.codice_fiscale);
-    let (request, consents) = known(request, registers::consents_of(app, &pseudonyms).await)?;
+    match authorized(app, request, pull, &[]).await? {
+        Authorized::Deny(outcome) => Ok(*outcome),
+        Authorized::Permit(exchange) => Ok(match fetch(app, *exchange).await {
+            Ok((exchange, record)) => exchange.reduce(record, &app.keys.load()),
+            Err(outcome) => *outcome,
+        }),
+    }
+}
+
+/// The request's own outcome, and those of its members, each an exchange of its own.
+async fn household(app: &App, request: VerifiedRequest) -> (Outcome, Vec<Outcome>) {
+    let parted = request.ask::<HouseholdPull>().and_then(|(request, pull)| {
+        let at = request.at();
+        pull.part(request, std::iter::repeat_with(|| app.new_exchange(at)))
+    });
+    let (gathered, parts) = match parted {
+        Ok(parted) => parted,
+        Err(outcome) => return (*outcome, Vec::new()),
+    };
+    let sender = gathered.sender();
+    if parts.iter().skip(1).any(|_| app.limiter.operator(&sender.agency, &sender.operator).is_err()) {
+        return (gathered.fail(Code::LimitExceeded), Vec::new());
+    }
+    let named: Vec<_> =
+        parts.iter().map(|(_, pull)| app.keys.load().all(&pull.subject.codice_fiscale)).collect();
+    let (mut outcomes, mut permitted) = (Vec::new(), Vec::new());
+    for (place, (request, pull)) in parts.into_iter().enumerate() {
+        match authorized(app, request, pull, &named).await {
+            Ok(Authorized::Permit(exchange)) => permitted.push((place, *exchange)),
+            Ok(Authorized::Deny(outcome)) | Err(outcome) => outcomes.push((place, *outcome)),
+        }
+    }
+    let (places, exchanges): (Vec<_>, Vec<_>) = permitted.into_iter().unzip();
+    let fetched = join(exchanges.into_iter().map(|exchange| fetch(app, exchange))).await;
+    let (mut read, mut records) = (Vec::new(), Vec::new());
+    for (place, fetched) in places.into_iter().zip(fetched) {
+        match fetched {
+            Ok(found) => {
+                read.push(place);
+                records.push(found);
+            }
+            Err(outcome) => outcomes.push((place, *outcome)),
+        }
+    }
+    outcomes.extend(read.into_iter().zip(reduce_household(records, &app.keys.load())));
+    outcomes.sort_by_key(|(place, _)| *place);
+    (gathered.outcome(), outcomes.into_iter().map(|(_, outcome)| outcome).collect())
+}
+
+/// `named` are the pseudonyms of everybody the request names, where it names a household.
+async fn authorized(
+    app: &App,
+    request: VerifiedRequest,
+    pull: Pull,
+    named: &[Vec<Pseudonym>],
+) -> Result<Authorized, Box<Outcome>> {
+    let pseudonyms = app.keys.load().all(&pull.subject.codice_fiscale);
+    let consents = registers::consents_given(app, &pseudonyms).await;
     let (request, restrictions) = known(request, registers::restrictions_of(app, &pseudonyms).await)?;
     let (request, appealed) = known(request, registers::appeals_of(app, &pseudonyms).await)?;
     let case = match &pull.case {
@@ -176,6 +253,8 @@ async fn pull(app: &App, request: VerifiedRequest) -> Done {
         None => Ok(None),
     };
     let (request, case) = known(request, case)?;
+    let mates = registers::housemates(app, case.as_ref(), &pseudonyms, named).await;
+    let (request, household) = known(request, mates)?;
     let (in_force, policy) = (app.in_force.load_full(), app.policy_at(request.at()));
     let known = Known {
         registry: &in_force.registry,
@@ -185,16 +264,19 @@ async fn pull(app: &App, request: VerifiedRequest) -> Done {
         restrictions: &restrictions,
         appeals: &appealed,
         case: case.as_ref(),
+        household: &household,
+        reasons: &registers::sealed_reasons(app, &in_force.registry, &pull),
     };
-    match authorize(request, pull, &known) {
-        Authorized::Deny(outcome) => Ok(*outcome),
-        Authorized::Permit(exchange) => Ok(fetch(app, *exchange).await),
-    }
+    Ok(authorize(request, pull, &known))
 }
 
-async fn fetch(app: &App, exchange: AuthorizedExchange) -> Outcome {
+/// The provider's record, checked and not yet reduced; on the right, the end of the exchange.
+async fn fetch(
+    app: &App,
+    exchange: AuthorizedExchange,
+) -> Result<(AuthorizedExchange, AgencyRecord), Box<Outcome>> {
     let Ok(jtis) = app.new_tokens() else {
-        return exchange.fail(Code::Internal, "no token identifier could be made");
+        return Err(Box::new(exchange.fail(Code::Internal, "no token identifier could be made")));
     };
     let in_force = app.in_force.load_full();
     let now = app.clock.clone();
@@ -205,23 +287,23 @@ async fn fetch(app: &App, exchange: AuthorizedExchange) -> Outcome {
         Ok(fetched) => fetched,
         Err(error) => {
             tracing::warn!(provider = %exchange.provider(), exchange = %exchange.exchange(), %error, "a provider gave no record");
-            return exchange.fail(error.code(), error.code().title());
+            return Err(Box::new(exchange.fail(error.code(), error.code().title())));
         }
     };
     let said = fetched.said;
     match AgencyRecord::check(fetched.into_fields().into(), said, exchange.record_type()) {
-        Ok(record) => exchange.reduce(record, &app.keys),
+        Ok(record) => Ok((exchange, record)),
         Err(faults) => {
             let faults = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             tracing::warn!(provider = %exchange.provider(), exchange = %exchange.exchange(), faults, "a record does not fit its type");
-            exchange.fail(Code::AdapterMismatch, Code::AdapterMismatch.title())
+            Err(Box::new(exchange.fail(Code::AdapterMismatch, Code::AdapterMismatch.title())))
         }
     }
 }
 
 async fn open_consent(app: &App, request: VerifiedRequest) -> Done {
     let (request, ask) = request.ask::<ConsentAsk>()?;
-    let pseudonyms = app.keys.all(&ask.subject.codice_fiscale);
+    let pseudonyms = app.keys.load().all(&ask.subject.codice_fiscale);
     let (request, held) = known(request, registers::consents_of(app, &pseudonyms).await)?;
     Ok(with_rules(app, |rules| rules.open_consent(request, ask, &held)))
 }
@@ -241,7 +323,7 @@ async fn read_consent(app: &App, id: ConsentId, request: VerifiedRequest) -> Don
 
 async fn search_consents(app: &App, request: VerifiedRequest) -> Done {
     let (request, ask) = request.ask::<SearchAsk>()?;
-    let pseudonyms = app.keys.all(&ask.subject.codice_fiscale);
+    let pseudonyms = app.keys.load().all(&ask.subject.codice_fiscale);
     let (request, consents) = known(request, registers::consents_of(app, &pseudonyms).await)?;
     Ok(with_rules(app, |rules| rules.search_consents(request, &ask.subject, &consents)))
 }
@@ -264,7 +346,7 @@ async fn read_case(app: &App, id: CaseId, request: VerifiedRequest) -> Done {
 
 async fn withdraw(app: &App, request: VerifiedRequest) -> Done {
     let (request, ask) = request.ask::<WithdrawalAsk>()?;
-    let pseudonyms = app.keys.all(&ask.subject.codice_fiscale);
+    let pseudonyms = app.keys.load().all(&ask.subject.codice_fiscale);
     let (request, held) = known(request, registers::consents_of(app, &pseudonyms).await)?;
     let (request, past) = known(request, registers::past_of(app, &pseudonyms).await)?;
     Ok(with_rules(app, |rules| rules.withdraw(request, ask, &held, &past)))
@@ -272,8 +354,8 @@ async fn withdraw(app: &App, request: VerifiedRequest) -> Done {
 
 async fn restrict(app: &App, request: VerifiedRequest) -> Done {
     let (request, ask) = request.ask::<RestrictionAsk>()?;
-    let pseudonyms = app.keys.all(&ask.subject.codice_fiscale);
-    let current = [app.keys.pseudonym(&ask.subject.codice_fiscale)];
+    let pseudonyms = app.keys.load().all(&ask.subject.codice_fiscale);
+    let current = [app.keys.load().pseudonym(&ask.subject.codice_fiscale)];
     let (request, held) = known(request, registers::restrictions_of(app, &current).await)?;
     let (request, past) = known(request, registers::past_of(app, &pseudonyms).await)?;
     let [subject] = current;
@@ -283,14 +365,14 @@ async fn restrict(app: &App, request: VerifiedRequest) -> Done {
 
 async fn lift(app: &App, id: RestrictionId, request: VerifiedRequest) -> Done {
     let (request, ask) = request.ask::<LiftAsk>()?;
-    let pseudonyms = app.keys.all(&ask.subject.codice_fiscale);
+    let pseudonyms = app.keys.load().all(&ask.subject.codice_fiscale);
     let (request, held) = known(request, registers::restrictions_of(app, &pseudonyms).await)?;
     Ok(with_rules(app, |rules| rules.lift(request, id, ask, held)))
 }
 
 async fn search_restrictions(app: &App, request: VerifiedRequest) -> Done {
     let (request, ask) = request.ask::<SearchAsk>()?;
-    let pseudonyms = app.keys.all(&ask.subject.codice_fiscale);
+    let pseudonyms = app.keys.load().all(&ask.subject.codice_fiscale);
     let (request, held) = known(request, registers::restrictions_of(app, &pseudonyms).await)?;
     Ok(with_rules(app, |rules| rules.search_restrictions(request, &ask.subject, &held)))
 }
@@ -329,6 +411,24 @@ async fn read_appeal(app: &App, id: AppealId, request: VerifiedRequest) -> Done 
     Ok(with_rules(app, |rules| rules.read_appeal(request, appeal, words)))
 }
 
+async fn report(app: &App, request: VerifiedRequest) -> Done {
+    let (request, ask) = request.ask::<ReportAsk>()?;
+    let pseudonyms = app.keys.load().all(&ask.subject.codice_fiscale);
+    let (request, entries) = known(request, registers::entries_about(app, &pseudonyms).await)?;
+    let (request, consents) = known(request, registers::consents_of(app, &pseudonyms).await)?;
+    let schedule = app.schedule.load_full();
+    let policy = |sha256: &Sha256| schedule.policy(sha256);
+    let past = PersonPast { entries: &entries, consents: &consents, policy: &policy };
+    Ok(with_rules(app, |rules| rules.report(request, ask, &past)))
+}
+
+async fn correct(app: &App, request: VerifiedRequest) -> Done {
+    let (request, ask) = request.ask::<CorrectionAsk>()?;
+    let pseudonyms = app.keys.load().all(&ask.subject.codice_fiscale);
+    let (request, past) = known(request, registers::past_of(app, &pseudonyms).await)?;
+    Ok(with_rules(app, |rules| rules.correct(request, ask, &past)))
+}
+
 async fn notices(app: &App, request: VerifiedRequest) -> Done {
     let waiting = registers::notices_for(app, &request.sender().agency).await;
     let (request, waiting) = known(request, waiting)?;
@@ -341,10 +441,16 @@ async fn acknowledge(app: &App, id: NoticeId, request: VerifiedRequest) -> Done 
     Ok(with_rules(app, |rules| rules.acknowledge(request, served)))
 }
 
+async fn review(app: &App, id: NoticeId, request: VerifiedRequest) -> Done {
+    let (request, ask) = request.ask::<ReviewAsk>()?;
+    let (request, served) = known(request, registers::notice(app, &id).await)?;
+    Ok(with_rules(app, |rules| rules.review(request, &ask, served)))
+}
+
 pub fn with_rules(app: &App, act: impl FnOnce(&Registered<'_>) -> Outcome) -> Outcome {
     let in_force = app.in_force.load_full();
     let policy = app.policy_at(app.now());
-    act(&Registered { registry: &in_force.registry, keys: &app.keys, policy: &policy })
+    act(&Registered { registry: &in_force.registry, keys: &app.keys.load(), policy: &policy })
 }
 
 /// What was read, or the request's end: registers that cannot be read are a failure, and it is logged.
@@ -385,8 +491,24 @@ async fn log(app: &App, outcome: Outcome) -> Result<LoggedOutcome, Unanswered> {
     }
 }
 
-fn sign(app: &App, logged: LoggedOutcome) -> Result<Answer, Unanswered> {
+/// Runs all of it side by side; the results are in the order of the work.
+async fn join<T>(work: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut work: Vec<_> = work.map(|one| (Box::pin(one), None)).collect();
+    poll_fn(|context| {
+        for (one, done) in work.iter_mut().filter(|(_, done)| done.is_none()) {
+            if let Poll::Ready(result) = one.as_mut().poll(context) {
+                *done = Some(result);
+            }
+        }
+        if work.iter().all(|(_, done)| done.is_some()) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    work.into_iter().filter_map(|(_, done)| done).collect()
+}
+
+fn sign(app: &App, logged: LoggedOutcome, members: Vec<LoggedOutcome>) -> Result<Answer, Unanswered> {
     let in_force = app.in_force.load();
     let (gateway, token) = (&in_force.registry.gateway, app.new_token()?);
-    Ok(logged.sign(&Stamp { seal: &*app.seal, gateway, now: app.now(), token })?)
+    let stamp = Stamp { seal: &*app.seal, gateway, now: app.now(), token };
+    if members.is_empty() { Ok(logged.sign(&stamp)?) } else { Ok(logged.sign_household(members, &stamp)?) }
 }

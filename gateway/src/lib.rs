@@ -23,6 +23,7 @@ pub mod policies;
 pub mod pushes;
 pub mod registers;
 pub mod retention;
+pub mod rotation;
 pub mod rules;
 pub mod server;
 pub mod siem;

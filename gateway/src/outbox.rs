@@ -111,13 +111,14 @@ pub async fn check(app: &App, parcel: Parcel) -> Result<Checked, Unreadable> {
     let Ok(opened) = OpenParcel::open(parcel.clone(), &locked, &app.keeper) else {
         return Ok(Checked::Damaged(Box::new(parcel)));
     };
-    let pseudonyms = opened.pseudonyms(&app.keys);
+    let pseudonyms = opened.pseudonyms(&app.keys.load());
     let consents = registers::consents_of(app, &pseudonyms).await?;
     let restrictions = registers::restrictions_of(app, &pseudonyms).await?;
     let case = match &parcel.header.case {
         Some(id) => registers::case(app, id).await?,
         None => None,
     };
+    let household = registers::housemates(app, case.as_ref(), &pseudonyms, &[]).await?;
     let now = app.now();
     let (in_force, policy) = (app.in_force.load_full(), app.policy_at(now));
     let known = Known {
@@ -129,6 +130,8 @@ pub async fn check(app: &App, parcel: Parcel) -> Result<Checked, Unreadable> {
         // What is opened is opened for whoever asks; it widens no push.
         appeals: &[],
         case: case.as_ref(),
+        household: &household,
+        reasons: &[],
     };
     Ok(Checked::Ruled(opened.recheck(&known, now)))
 }

@@ -40,7 +40,7 @@ pub async fn push(app: &App, request: VerifiedRequest) -> Done {
             }));
         }
     }
-    let pseudonyms = app.keys.all(&push.subject.codice_fiscale);
+    let pseudonyms = app.keys.load().all(&push.subject.codice_fiscale);
     let (request, consents) = known(request, registers::consents_of(app, &pseudonyms).await)?;
     let (request, restrictions) = known(request, registers::restrictions_of(app, &pseudonyms).await)?;
     let case = match &push.case {
@@ -48,6 +48,8 @@ pub async fn push(app: &App, request: VerifiedRequest) -> Done {
         None => Ok(None),
     };
     let (request, case) = known(request, case)?;
+    let mates = registers::housemates(app, case.as_ref(), &pseudonyms, &[]).await;
+    let (request, household) = known(request, mates)?;
     let (in_force, policy) = (app.in_force.load_full(), app.policy_at(request.at()));
     let known = Known {
         registry: &in_force.registry,
@@ -58,6 +60,8 @@ pub async fn push(app: &App, request: VerifiedRequest) -> Done {
         // What is opened is opened for whoever asks; it widens no push.
         appeals: &[],
         case: case.as_ref(),
+        household: &household,
+        reasons: &[],
     };
     let seed = |_| Seed {
         exchange: app.new_exchange(request.at()),
@@ -65,7 +69,8 @@ pub async fn push(app: &App, request: VerifiedRequest) -> Done {
         salts: app.salts(),
     };
     let seeds = (0..push.recipients.len().min(RECIPIENTS_MAX)).map(seed).collect();
-    let means = Means { keys: &app.keys, keeper: &app.keeper, seeds, systems: &app.systems };
+    let keys = app.keys.load_full();
+    let means = Means { keys: &keys, keeper: &app.keeper, seeds, systems: &app.systems };
     Ok(consign(request, push, &known, means))
 }
 

@@ -6,17 +6,23 @@ use varco_adapters::Request;
 use varco_core::appeal::{self, Appeal};
 use varco_core::case::{self, Case};
 use varco_core::consent::{self, Consent};
+use varco_core::emergency::SealedReason;
 use varco_core::exchange::{
-    self, AuthorizedExchange, Decided, KeyHeader, PushHeader, Sealed, VerifiedRequest,
+    self, AuthorizedExchange, Decided, Housemate, KeyHeader, Pull, PushHeader, Sealed, VerifiedRequest,
+    Waiting,
 };
-use varco_core::id::{AgencyId, AppealId, CaseId, ConsentId, ExchangeId, FieldId, NoticeId, Pseudonym};
+use varco_core::id::{
+    AgencyId, AppealId, CaseId, ConsentId, ExchangeId, FieldId, NoticeId, OfficerId, Pseudonym,
+};
 use varco_core::json;
-use varco_core::log::entry::Kind;
+use varco_core::log::entry::{Kind, Slots};
 use varco_core::log::leaf::Leaf;
 use varco_core::notice::{self, Notice, Past, Served};
 use varco_core::parcel::{self, Parcel};
+use varco_core::registry::Registry;
 use varco_core::restriction::{self, Restrictions};
 use varco_core::wire::{Evidence, Jtis};
+use varco_jose::{ReaderKey, SEALING_RANDOM};
 use varco_store::read::{PAGE_MAX, ReadError, Stream};
 use varco_store::submission::{Change, Claim, Guard, StreamKind, Submission};
 
@@ -37,6 +43,57 @@ pub async fn consents_of(app: &App, subject: &[Pseudonym]) -> Result<Vec<Consent
     streams.into_iter().map(consent_of).collect()
 }
 
+/// The consents a decision may rest on. What cannot be read is not given, and the rest still flows: only what depends on
+/// consent closes.
+pub async fn consents_given(app: &App, subject: &[Pseudonym]) -> Vec<Consent> {
+    let streams = match app.store.read().streams_of(subject, StreamKind::Consent).await {
+        Ok(streams) => streams,
+        Err(error) => {
+            tracing::error!(%error, "the register of consents cannot be read: none counts as given");
+            return Vec::new();
+        }
+    };
+    let readable = |stream: Stream| match consent_of(stream) {
+        Ok(consent) => Some(consent),
+        Err(unreadable) => {
+            tracing::error!(%unreadable, "a consent cannot be read: it counts as not given");
+            None
+        }
+    };
+    streams.into_iter().filter_map(readable).collect()
+}
+
+/// The other members of a household: those asked for in the same request, and the other people of the case. People of a case are
+/// known by one pseudonym only; where the keys have several epochs, what was recorded under another of them cannot be
+/// found, and they count as unknown.
+pub async fn housemates(
+    app: &App,
+    case: Option<&Case>,
+    subject: &[Pseudonym],
+    named: &[Vec<Pseudonym>],
+) -> Result<Vec<Housemate>, Unreadable> {
+    let mut mates = Vec::new();
+    for pseudonyms in named.iter().filter(|pseudonyms| pseudonyms.as_slice() != subject) {
+        mates.push(housemate(app, pseudonyms).await?);
+    }
+    let is_named = |pseudonym: &Pseudonym| {
+        subject.contains(pseudonym) || named.iter().any(|pseudonyms| pseudonyms.contains(pseudonym))
+    };
+    for pseudonym in case.iter().flat_map(|case| case.subjects()).filter(|person| !is_named(person)) {
+        let found = match subject {
+            [_] => housemate(app, std::slice::from_ref(pseudonym)).await?,
+            _ => Housemate::Unknown,
+        };
+        mates.push(found);
+    }
+    Ok(mates)
+}
+
+async fn housemate(app: &App, pseudonyms: &[Pseudonym]) -> Result<Housemate, Unreadable> {
+    let restrictions = restrictions_of(app, pseudonyms).await?;
+    Ok(Housemate::Known { consents: consents_given(app, pseudonyms).await, restrictions })
+}
+
 /// What a person has restricted, under each pseudonym and in their order, also where there is nothing: a decision rests on
 /// that, too.
 pub async fn restrictions_of(app: &App, subject: &[Pseudonym]) -> Result<Vec<Restrictions>, Unreadable> {
@@ -51,6 +108,13 @@ pub async fn restrictions_of(app: &App, subject: &[Pseudonym]) -> Result<Vec<Res
 
 /// Every disclosure about a person, the oldest first: whom to tell.
 pub async fn past_of(app: &App, subject: &[Pseudonym]) -> Result<Vec<Past>, Unreadable> {
+    let entries = entries_about(app, subject).await?;
+    Ok(entries.iter().filter_map(|(leaf, slots)| Past::read(leaf, slots)).collect())
+}
+
+/// What the log tells of a person: disclosures, corrections and earlier reports, with their bodies, the oldest first.
+pub async fn entries_about(app: &App, subject: &[Pseudonym]) -> Result<Vec<(Leaf, Slots)>, Unreadable> {
+    let tells = |kind| matches!(kind, Kind::Correction | Kind::Delivery | Kind::Disclosure | Kind::Read);
     let (reader, mut past, mut from) = (app.store.read(), Vec::new(), 0);
     loop {
         let indices = reader.entries_about(subject, from).await?;
@@ -59,8 +123,9 @@ pub async fn past_of(app: &App, subject: &[Pseudonym]) -> Result<Vec<Past>, Unre
             let leaf = leaves.first().and_then(|leaf| Leaf::parse(leaf).ok());
             let damaged = || Unreadable::Damaged(format!("entry {index}"), "it is no leaf".to_owned());
             let leaf = leaf.ok_or_else(damaged)?;
-            if matches!(leaf.kind(), Kind::Delivery | Kind::Disclosure) {
-                past.extend(Past::read(&leaf, &reader.slots(*index).await?));
+            if tells(leaf.kind()) {
+                let slots = reader.slots(*index).await?;
+                past.push((leaf, slots));
             }
         }
         match indices.last() {
@@ -71,14 +136,56 @@ pub async fn past_of(app: &App, subject: &[Pseudonym]) -> Result<Vec<Past>, Unre
 }
 
 /// The notices that wait for an agency: to be acknowledged by it, or by others about its data.
-pub async fn notices_for(app: &App, agency: &AgencyId) -> Result<Vec<Served>, Unreadable> {
-    let streams = app.store.read().waiting_for(agency, StreamKind::Notice).await?;
+pub async fn notices_for(app: &App, agency: &AgencyId) -> Result<Vec<Waiting>, Unreadable> {
+    let mut found = Vec::new();
+    for kind in [StreamKind::Emergency, StreamKind::Notice] {
+        for stream in app.store.read().waiting_for(agency, kind).await? {
+            let served = notice_in(stream)?;
+            let reasons = reasons(app, &served.notice, agency).await?;
+            found.push(Waiting { served, reasons });
+        }
+    }
+    Ok(found)
+}
+
+/// What the log keeps of an emergency's reason for the officers of the owner, sealed as it is there.
+async fn reasons(app: &App, notice: &Notice, reader: &AgencyId) -> Result<Vec<SealedReason>, Unreadable> {
+    let exchange = notice.exchanges.first().filter(|_| notice.emergency.is_some() && notice.to == *reader);
+    let Some(exchange) = exchange else { return Ok(Vec::new()) };
+    let Some((_, slots)) = app.store.read().entry(exchange, Kind::Disclosure).await? else {
+        return Ok(Vec::new());
+    };
+    let body = slots.decision.as_ref().and_then(|slot| json::parse(slot.body.as_bytes()).ok());
+    let sealed = body.as_ref().and_then(|body| body.get("emergency")?.get("reason")).cloned();
+    Ok(sealed.and_then(|sealed| serde_json::from_value(sealed).ok()).unwrap_or_default())
+}
+
+/// The emergencies nobody has reviewed yet.
+pub async fn unreviewed(app: &App) -> Result<Vec<Served>, Unreadable> {
+    let streams = app.store.read().waiting(StreamKind::Emergency).await?;
     streams.into_iter().map(notice_in).collect()
+}
+
+/// The reason of an emergency, sealed to each officer of the owner who can read it. A key that cannot be used is passed
+/// over: without any, nothing is disclosed.
+pub fn sealed_reasons(app: &App, registry: &Registry, pull: &Pull) -> Vec<SealedReason> {
+    let Some(emergency) = &pull.emergency else { return Vec::new() };
+    let seal = |(officer, key): (&OfficerId, &str)| {
+        let words = emergency.reason.expose().as_bytes();
+        let key = ReaderKey::from_pem(key).ok();
+        let sealed = key.and_then(|key| key.seal(words, &app.random::<SEALING_RANDOM>()).ok());
+        if sealed.is_none() {
+            tracing::error!(%officer, "an officer's reading key cannot be used");
+        }
+        sealed.map(|jwe| SealedReason { officer: officer.clone(), jwe })
+    };
+    registry.readers(&pull.provider).filter_map(seal).collect()
 }
 
 pub async fn notice(app: &App, id: &NoticeId) -> Result<Option<Served>, Unreadable> {
     let stream = app.store.read().stream(id.as_str()).await?;
-    stream.filter(|stream| stream.kind == StreamKind::Notice).map(notice_in).transpose()
+    let is_notice = |stream: &Stream| matches!(stream.kind, StreamKind::Emergency | StreamKind::Notice);
+    stream.filter(is_notice).map(notice_in).transpose()
 }
 
 /// A copy on its way, as far as it may be told.
@@ -259,6 +366,7 @@ fn change(change: exchange::StreamChange) -> Change {
             exchange::StreamKind::Appeal => StreamKind::Appeal,
             exchange::StreamKind::Case => StreamKind::Case,
             exchange::StreamKind::Consent => StreamKind::Consent,
+            exchange::StreamKind::Emergency => StreamKind::Emergency,
             exchange::StreamKind::Notice => StreamKind::Notice,
             exchange::StreamKind::Parcel => StreamKind::Parcel,
             exchange::StreamKind::Push => StreamKind::Push,

@@ -40,6 +40,7 @@ use crate::limits::{self, Limiter};
 use crate::outbound::{self, Means, Trusts};
 use crate::outbox::{self, Outbox};
 use crate::policies::{Bundle, OpenEntry};
+use crate::rotation;
 use crate::rules::{self, Rules, RulesError};
 use crate::server::{self, Server, Transport};
 use crate::siem::{self, Siem};
@@ -148,7 +149,8 @@ pub async fn start(config: Config, clock: Clock, entropy: Entropy) -> Result<Run
         outbox: Outbox::default(),
         systems: config.systems(),
         replica: config.storage.replica.clone(),
-        keys: parts.keys,
+        keys: ArcSwap::from_pointee(parts.keys),
+        keys_refused: ArcSwap::default(),
         sources,
         seal: parts.seal,
         log: parts.log,
@@ -174,6 +176,8 @@ async fn listen(
     tasks.spawn("channel-watch", tls::watch(channel.clone(), config.reload_every, tasks.stop()));
     tasks.spawn("trust-watch", outbound::watch(app.clone(), config.clone(), trusts, tasks.stop()));
     tasks.spawn("drop-folders", systems::tend(app.clone(), tasks.stop()));
+    let (keys, every) = (config.deployment.subject_keys.clone(), config.reload_every);
+    tasks.spawn("subject-keys-watch", rotation::watch(app.clone(), keys, (every, tasks.stop())));
     tasks.spawn("witnesses", witnesses::watch(app.clone(), tasks.stop()));
     tasks.spawn("rules", rules::follow(app.clone(), ceremony, tasks.stop()));
     tasks.spawn("retention", retention::watch(app.clone(), config.retention.clone(), tasks.stop()));

@@ -29,13 +29,14 @@ This page is made from `gateway/core/src/code.rs`; a test compares the two.
 ";
 
 /// What each area is about. An area that is not here has no page and fails the test.
-const AREAS: [(&str, &str); 19] = [
+const AREAS: [(&str, &str); 20] = [
     ("adapter", "The provider's own system, as the gateway reads from it. What it said is never passed on."),
     ("agent", "`varco agent`, on the agency's own side. These never come from a gateway."),
     ("appeal", "Motivated requests (richieste motivate): a refused field, asked for with a reason."),
     ("case", "Cases (prese in carico)."),
     ("channel", "The connection."),
     ("consent", "Consent records."),
+    ("emergency", "Asking without the person's word."),
     ("exchange", "The decision."),
     ("http", "The HTTP request as such, before anything is decided."),
     ("internal", "A fault of the gateway."),

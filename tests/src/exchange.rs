@@ -3,13 +3,17 @@
 mod appeal;
 mod conceal;
 mod drops;
+mod emergency;
 mod frozen;
+mod household;
 mod keys;
 mod log;
 mod officers;
 mod person;
 mod providers;
 mod pushes;
+mod rotation;
 mod rules;
 mod senders;
 mod story;
+pub mod subject;

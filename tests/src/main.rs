@@ -28,6 +28,8 @@ mod process;
 #[cfg(test)]
 mod routes;
 #[cfg(test)]
+mod scenarios;
+#[cfg(test)]
 mod systems;
 #[cfg(test)]
 mod tidy;

@@ -43,7 +43,7 @@ const FOR_EVERY_CERTIFICATE: [(Route, &str); 9] = [
 ];
 
 /// What every agency of the registry may do, for whoever is in front of it. This list may only shrink.
-const FOR_EVERY_AGENCY: [(Route, &str); 9] = [
+const FOR_EVERY_AGENCY: [(Route, &str); 12] = [
     (("GET", "/inbox"), "its own deliveries"),
     (("GET", "/appeals"), "its own motivated requests"),
     (("GET", "/notices"), "its own notices"),
@@ -51,6 +51,9 @@ const FOR_EVERY_AGENCY: [(Route, &str); 9] = [
     (("POST", "/consents"), "records what a person says at its desk"),
     (("POST", "/consents/search"), "finds only what it may know"),
     (("POST", "/consents/withdrawals"), "a person withdraws at any desk, which learns nothing"),
+    (("POST", "/corrections"), "of its own disclosures, and there are none"),
+    (("POST", "/subjects/report"), "to whoever is in front of it and was identified"),
+    (("POST", "/pulls/household"), "gets an answer in which everybody is left out"),
     (("POST", "/restrictions"), "a person objects at any desk"),
     (("POST", "/restrictions/search"), "finds only what it recorded"),
 ];
@@ -73,6 +76,7 @@ fn message(anna: &Situation, (method, path): Route) -> (String, Value) {
     let body = match (method, path) {
         ("POST", "/pulls") => pull(&anna.case),
         ("POST", "/pushes") => push(&["comune-capannori"]),
+        ("POST", "/pulls/household") => household(&anna.case),
         ("POST", "/cases") => open_case(),
         // Of an exchange that there is not: only its own consumer may appeal.
         ("POST", "/appeals") => json!({
@@ -102,6 +106,11 @@ fn message(anna: &Situation, (method, path): Route) -> (String, Value) {
             json!({ "subject": crate::world::asks::anna(), "state": "lifted", "word": word() })
         }
         ("POST", "/inbox/{id}/ack" | "/notices/{id}/ack" | "/log/incidents" | "/log/search") => json!({}),
+        ("POST", "/notices/{id}/review") => json!({ "verdict": "justified" }),
+        ("POST", "/subjects/report") => json!({ "subject": somebody(), "word": word() }),
+        ("POST", "/corrections") => json!({
+            "subject": crate::world::asks::anna(), "ground": "rectification", "record_type": "anagrafica_nucleo"
+        }),
         ("GET", _) => Value::Null,
         other => panic!("{other:?} is new: say here what it is sent"),
     };
@@ -111,6 +120,13 @@ fn message(anna: &Situation, (method, path): Route) -> (String, Value) {
 
 fn somebody() -> Value {
     json!({ "codice_fiscale": PEOPLE.people()[7].code.expose() })
+}
+
+fn household(case: &str) -> Value {
+    let mut body = pull(case);
+    let subject = body.as_object_mut().unwrap().remove("subject").unwrap();
+    body["members"] = json!([subject]);
+    body
 }
 
 fn word() -> Value {

@@ -29,6 +29,7 @@ use varco_core::time::Timestamp;
 pub mod asks;
 pub mod client;
 pub mod desk;
+pub mod family;
 pub mod provider;
 
 use client::Client;
@@ -53,15 +54,19 @@ pub struct Ends {
 
 /// What a test wants otherwise than usual.
 pub struct Setup {
-    /// Capannori's system, played. Otherwise all three systems are the demonstration's.
+    /// One system, played. Otherwise all three systems are the demonstration's.
     pub play: Option<Play>,
+    /// Whose system is played.
+    pub plays: &'static str,
+    /// Another bundle than the shipped one, laid into the folder.
+    pub policies: Option<fn(&Folder) -> PathBuf>,
     pub registry: fn(&mut Registry),
     pub config: fn(&mut Config),
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { play: None, registry: |_| (), config: |_| () }
+        Self { play: None, plays: "comune-capannori", policies: None, registry: |_| (), config: |_| () }
     }
 }
 
@@ -90,13 +95,14 @@ impl World {
         let folder = Folder::new();
         let mut registry = ceremony::registry(&KIT, NOW).unwrap();
         (setup.registry)(&mut registry);
-        lay(&folder, &KIT, registry, NOW);
+        let bundle = setup.policies.map(|lay| lay(&folder));
+        lay_with(&folder, &KIT, registry, bundle.as_deref(), NOW);
         let clock = Arc::new(AtomicI64::new(NOW.millis()));
         let entropy = seeded(1);
         let (mut systems, mut addresses) = (JoinSet::new(), Vec::new());
         let provider = match setup.play {
             Some(play) => {
-                let provider = Provider::start(&KIT, "comune-capannori", play, reading(&clock)).await;
+                let provider = Provider::start(&KIT, setup.plays, play, reading(&clock)).await;
                 addresses.push((provider.agency.clone(), provider.port));
                 Some(provider)
             }
@@ -115,6 +121,9 @@ impl World {
         }
         std::fs::write(folder.path("varco.toml"), configuration(&addresses)).unwrap();
         let mut config = config::load(&folder.path("varco.toml")).unwrap();
+        if let Some(bundle) = bundle {
+            config.deployment.policies = bundle;
+        }
         (setup.config)(&mut config);
         let mut world = Self { folder, clock, entropy, config, running: None, provider, _systems: systems };
         world.start_gateway().await;
@@ -231,13 +240,20 @@ pub fn policies() -> PathBuf {
 
 /// Keys, ceremony and an empty place for the log.
 pub fn lay(folder: &Folder, kit: &Kit, registry: Registry, now: Timestamp) {
-    static POLICY: LazyLock<Sha256> = LazyLock::new(|| {
-        let files = start::bundle(&policies()).unwrap();
-        Policy::load(&files).unwrap().sha256()
-    });
+    lay_with(folder, kit, registry, None, now);
+}
+
+/// The same with another bundle than the shipped one.
+fn lay_with(folder: &Folder, kit: &Kit, registry: Registry, bundle: Option<&Path>, now: Timestamp) {
+    static SHIPPED: LazyLock<Sha256> = LazyLock::new(|| hash_of(&policies()));
+    let policy = bundle.map_or_else(|| *SHIPPED, hash_of);
     kit.write(&folder.path("pki")).unwrap();
-    ceremony::hold_for(kit, registry, *POLICY, &folder.path("genesis"), now).unwrap();
+    ceremony::hold_for(kit, registry, policy, &folder.path("genesis"), now).unwrap();
     std::fs::create_dir(folder.path("anchor")).unwrap();
+}
+
+fn hash_of(bundle: &Path) -> Sha256 {
+    Policy::load(&start::bundle(bundle).unwrap()).unwrap().sha256()
 }
 
 /// The gateway's configuration, its paths relative to the folder. Limits are such that only a test of limits meets them.

@@ -95,6 +95,18 @@ pub struct Event {
     pub change: Change,
 }
 
+/// Why a case needs more than social and work: what an escalation must say, in codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Need {
+    Behavioural,
+    Disability,
+    Economic,
+    Health,
+    Housing,
+    Judicial,
+}
+
 /// What happened. Reasons in words live in the access log's slots, not here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case", deny_unknown_fields)]
@@ -108,9 +120,10 @@ pub enum Change {
     /// An agency that was asked to join at level 2 agrees. The level rises when the last of them has.
     ApproveEscalation,
     Close,
-    /// The responsible person asks these agencies to join at level 2.
+    /// The responsible person asks these agencies to join at level 2, and says for which needs.
     Escalate {
         agencies: BTreeSet<AgencyId>,
+        needs: BTreeSet<Need>,
     },
     HandOver {
         to: Operator,
@@ -138,8 +151,8 @@ pub struct Case {
     level: Level,
     awaited: BTreeSet<AgencyId>,
     closed: Option<Timestamp>,
-    last: Timestamp,
-    epoch: u64,
+    /// In their order; the last one tells the time and their number the epoch.
+    events: Vec<Event>,
 }
 
 /// Why an event is not accepted.
@@ -147,6 +160,8 @@ pub struct Case {
 pub enum CaseFault {
     #[error("the case is closed")]
     Closed,
+    #[error("an escalation says for which needs, and which other agencies join")]
+    Escalation,
     #[error("there is no escalation waiting for this agency")]
     NoEscalation,
     #[error("the first event of a case opens it, and only the first")]
@@ -159,6 +174,8 @@ pub enum CaseFault {
     NoSuchSubject,
     #[error("an event is older than the one before it")]
     OutOfOrder,
+    #[error("a membership ends before it begins, or has ended already")]
+    Period,
     #[error("the person responsible cannot be removed: hand the case over first")]
     RemovesResponsible,
     #[error("the case is already at level 2")]
@@ -167,6 +184,8 @@ pub enum CaseFault {
         "a case has 1 to {MOST_SUBJECTS} subjects, at most {MOST_MEMBERS} members and {MOST_EVENTS} events"
     )]
     Size,
+    #[error("a member who leaves by a date cannot become responsible")]
+    Temporary,
 }
 
 impl CaseFault {
@@ -174,10 +193,17 @@ impl CaseFault {
         match self {
             Self::Closed => Code::CaseClosed,
             Self::NotResponsible => Code::ExchangeNotAllowed,
-            Self::NoSuchMember | Self::NoSuchSubject | Self::NotOpened | Self::Size => Code::RequestInvalid,
-            Self::NoEscalation | Self::OutOfOrder | Self::RemovesResponsible | Self::SecondLevel => {
-                Code::CaseConflict
-            }
+            Self::Escalation
+            | Self::NoSuchMember
+            | Self::NoSuchSubject
+            | Self::NotOpened
+            | Self::Period
+            | Self::Size => Code::RequestInvalid,
+            Self::NoEscalation
+            | Self::OutOfOrder
+            | Self::RemovesResponsible
+            | Self::SecondLevel
+            | Self::Temporary => Code::CaseConflict,
         }
     }
 }
@@ -210,8 +236,7 @@ impl Case {
             level: Level::First,
             awaited: BTreeSet::new(),
             closed: None,
-            last: first.at,
-            epoch: 1,
+            events: vec![first.clone()],
         })
     }
 
@@ -222,8 +247,13 @@ impl Case {
     }
 
     /// The number of events.
-    pub const fn epoch(&self) -> u64 {
-        self.epoch
+    pub fn epoch(&self) -> u64 {
+        self.events.len() as u64
+    }
+
+    /// What happened, the opening first.
+    pub fn events(&self) -> &[Event] {
+        &self.events
     }
 
     pub const fn level(&self) -> Level {
@@ -267,7 +297,7 @@ impl Case {
         mine.peek()?;
         Some(CaseFact {
             case: self.header.id.clone(),
-            epoch: self.epoch,
+            epoch: self.epoch(),
             level: self.level,
             purposes: self.header.purposes.clone(),
             scopes: mine.flat_map(|member| member.scopes.iter().cloned()).collect(),
@@ -293,7 +323,7 @@ impl Case {
         let scopes = theirs.map(|member| member.scopes.clone()).reduce(|a, b| &a & &b)?;
         Some(CaseFact {
             case: self.header.id.clone(),
-            epoch: self.epoch,
+            epoch: self.epoch(),
             level: self.level,
             purposes: self.header.purposes.clone(),
             scopes,
@@ -305,10 +335,10 @@ impl Case {
         if self.closed.is_some() {
             return Err(CaseFault::Closed);
         }
-        if event.at < self.last {
+        if self.events.last().is_some_and(|last| event.at < last.at) {
             return Err(CaseFault::OutOfOrder);
         }
-        if self.epoch >= MOST_EVENTS as u64 {
+        if self.events.len() >= MOST_EVENTS {
             return Err(CaseFault::Size);
         }
         let leaves = matches!(&event.change, Change::RemoveMember { operator } if *operator == event.by);
@@ -317,8 +347,7 @@ impl Case {
             return Err(CaseFault::NotResponsible);
         }
         self.change(event)?;
-        self.last = event.at;
-        self.epoch += 1;
+        self.events.push(event.clone());
         Ok(self)
     }
 
@@ -329,6 +358,9 @@ impl Case {
                 if self.members.len() >= MOST_MEMBERS {
                     return Err(CaseFault::Size);
                 }
+                if member.until.is_some_and(|until| until <= member.from || until <= at) {
+                    return Err(CaseFault::Period);
+                }
                 self.members.push(member.clone());
             }
             Change::AddSubject { subject } => {
@@ -338,18 +370,14 @@ impl Case {
                 self.subjects.insert(subject.clone());
             }
             Change::Close => self.closed = Some(at),
-            Change::Escalate { agencies } => {
-                if self.level == Level::Second {
-                    return Err(CaseFault::SecondLevel);
-                }
-                self.awaited.clone_from(agencies);
-                if agencies.is_empty() {
-                    self.level = Level::Second;
-                }
-            }
+            Change::Escalate { agencies, needs } => self.escalate(event, agencies, needs)?,
             Change::HandOver { to } => {
-                if !self.members(at).any(|member| member.operator == *to) {
+                let theirs: Vec<_> = self.members(at).filter(|member| member.operator == *to).collect();
+                if theirs.is_empty() {
                     return Err(CaseFault::NoSuchMember);
+                }
+                if theirs.iter().all(|member| member.until.is_some()) {
+                    return Err(CaseFault::Temporary);
                 }
                 self.responsible = to.clone();
             }
@@ -362,6 +390,23 @@ impl Case {
             Change::ApproveEscalation => self.approve(&event.by)?,
             Change::Open { .. } => return Err(CaseFault::NotOpened),
         }
+        Ok(())
+    }
+
+    /// Level 2 is not reached alone: at least one other agency joins and agrees.
+    fn escalate(
+        &mut self,
+        event: &Event,
+        agencies: &BTreeSet<AgencyId>,
+        needs: &BTreeSet<Need>,
+    ) -> Result<(), CaseFault> {
+        if self.level == Level::Second {
+            return Err(CaseFault::SecondLevel);
+        }
+        if needs.is_empty() || agencies.is_empty() || agencies.contains(&event.by.agency) {
+            return Err(CaseFault::Escalation);
+        }
+        self.awaited.clone_from(agencies);
         Ok(())
     }
 

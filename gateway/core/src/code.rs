@@ -65,6 +65,8 @@ codes! {
     ChannelCertificate "channel.certificate" 403 "the client certificate of the connection is no longer acceptable" "connect again with a valid certificate that is not revoked";
     ConsentConflict "consent.conflict" 409 "the consent is not in a state that allows this event" "read the consent again; a new choice is a new record";
     ConsentUnknown "consent.unknown" 404 "there is no such consent among those you may know" "check the consent identifier";
+    EmergencyNoOfficer "emergency.no-officer" 409 "the owner has no officer to whom the reason of an emergency can be sealed" "ask the owner to register its data protection officer's reading key";
+    EmergencyUndeclared "emergency.undeclared" 422 "the purpose is for emergencies, and the request declares none, or the other way round" "declare danger, why the person cannot consent, and a reason of at least 30 characters";
     ExchangeDenied "exchange.denied" 403 "nothing may be released" "the fields tell which layer refused and why";
     ExchangeNotAllowed "exchange.not-allowed" 403 "your agency may not ask this" "check purpose, case and record type with your privacy officer";
     ExchangeSubjectUnknown "exchange.subject-unknown" 404 "the provider holds no such record" "check the subject with the person; do not try other identifiers";

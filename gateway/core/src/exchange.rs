@@ -89,7 +89,9 @@
 mod answer;
 mod ask;
 mod authorize;
+mod bodies;
 mod delivery;
+mod household;
 mod inbox;
 mod outcome;
 mod push;
@@ -101,19 +103,21 @@ mod verify;
 
 pub use answer::{Answer, SignError, Stamp};
 pub use ask::{Pull, SearchAsk, SubjectName};
-pub use authorize::{Authorized, AuthorizedExchange, Known, authorize};
+pub use authorize::{Authorized, AuthorizedExchange, Housemate, Known, authorize};
 pub use delivery::{
     Attempt, AuthorizedParcel, Halt, Handover, LoggedDelivery, OpenParcel, PendingDelivery, Rechecked,
     Released, Turn, turn,
 };
+pub use household::{Gathered, HouseholdPull, MOST_MEMBERS, reduce_household};
 pub use inbox::{FetchSeed, PAGE_MAX, inbox};
 pub use outcome::{Guarded, LoggedOutcome, Outcome, Pending, ReleaseError, Sealed};
 pub use push::{Means, RECIPIENTS_MAX, Seed, consign};
 pub use pushed::{Addressed, KeyHeader, Push, PushHeader, PushKey, PushedRecord, RecipientName};
 pub use record::{AgencyRecord, Assurance, Said, SaidOf};
 pub use registered::{
-    AckAsk, AppealAsk, AppealEventAsk, CaseAsk, CaseEventAsk, ConsentAsk, ConsentEventAsk, Decided, LiftAsk,
-    Registered, RestrictionAsk, StreamChange, StreamKind, WantedAsk, WithdrawalAsk, WithdrawnItem, Words,
+    AckAsk, AppealAsk, AppealEventAsk, CaseAsk, CaseEventAsk, ConsentAsk, ConsentEventAsk, CorrectionAsk,
+    Decided, LiftAsk, PersonPast, Registered, ReportAsk, RestrictionAsk, ReviewAsk, StreamChange, StreamKind,
+    Waiting, WantedAsk, WithdrawalAsk, WithdrawnItem, Words,
 };
 pub use replay::{Replayed, replay};
 pub use verify::{Incoming, Sender, Trust, VerifiedRequest, VerifyError, verify};

@@ -2,13 +2,15 @@
 //!
 //! Nothing here reads a clock, a file, the network, the environment or randomness; time and random bytes are
 //! arguments. Imports only go down, in this order (a tidy test holds us to it):
-//! `time`, `hash`, `id`, `code` < `json`, `subject`, `registry` < `view`, `wire`, `consent`, `case` < `restriction`,
-//! `policy`, `log` < `notice`, `parcel`, `appeal` < `exchange`.
+//! `time`, `hash`, `id`, `code` < `correction`, `emergency`, `json`, `subject`, `registry` < `view`, `wire`, `consent`,
+//! `case` < `restriction`, `policy`, `log` < `notice`, `parcel`, `appeal`, `report` < `exchange`.
 
 pub mod appeal;
 pub mod case;
 pub mod code;
 pub mod consent;
+pub mod correction;
+pub mod emergency;
 pub mod exchange;
 pub mod hash;
 pub mod id;
@@ -18,6 +20,7 @@ pub mod notice;
 pub mod parcel;
 pub mod policy;
 pub mod registry;
+pub mod report;
 pub mod restriction;
 pub mod subject;
 pub mod time;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::case::Operator;
 use crate::code::Code;
+use crate::emergency::{Emergency, Verdict};
 use crate::hash::Sha256;
 use crate::id::{AgencyId, ConsentId, ExchangeId, FieldId, NoticeId, PurposeId, RecordTypeId};
 use crate::json;
@@ -22,14 +23,22 @@ pub const MOST_EXCHANGES: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum About {
+    /// The glass was broken: the owner must review it in time.
+    Emergency,
+    /// The data were wrong and have been corrected at the source (art. 16).
+    Rectification,
     /// The data are restricted (art. 18).
     Restriction,
     /// A withdrawal against the will of whoever decides alone: an officer must look into it.
     Suspension,
     /// A pushed copy was never taken over: both agencies must look into it.
     Undelivered,
+    /// An emergency that its review found was none: what was received must be deleted.
+    Unjustified,
     /// The consent they rested on has ended.
     Withdrawal,
+    /// The data were another person's: what was received must be deleted.
+    WrongPerson,
 }
 
 /// One notice to one agency. Written once.
@@ -52,6 +61,8 @@ pub struct Notice {
     /// The exchanges in which the agency received them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exchanges: Vec<ExchangeId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<Emergency>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +77,13 @@ pub enum Event {
     Issued {
         at: Timestamp,
     },
+    /// Only of an emergency.
+    Reviewed {
+        at: Timestamp,
+        by: Operator,
+        request: Sha256,
+        verdict: Verdict,
+    },
 }
 
 /// A notice and what became of it.
@@ -73,6 +91,7 @@ pub enum Event {
 pub struct Served {
     pub notice: Notice,
     pub acknowledged: Option<Timestamp>,
+    pub reviewed: Option<(Timestamp, Verdict)>,
     pub epoch: u64,
 }
 
@@ -81,8 +100,12 @@ pub struct Served {
 pub enum NoticeFault {
     #[error("the notice was acknowledged before")]
     Acknowledged,
+    #[error("the notice is of no emergency")]
+    NoEmergency,
     #[error("a notice is issued once, first")]
     NotIssued,
+    #[error("the emergency was reviewed before")]
+    Reviewed,
     #[error("there is no such notice among those your agency must acknowledge")]
     Unknown,
 }
@@ -90,7 +113,8 @@ pub enum NoticeFault {
 impl NoticeFault {
     pub const fn code(&self) -> Code {
         match self {
-            Self::Acknowledged => Code::ConsentConflict,
+            Self::Acknowledged | Self::Reviewed => Code::ConsentConflict,
+            Self::NoEmergency => Code::RequestInvalid,
             Self::NotIssued | Self::Unknown => Code::NoticeUnknown,
         }
     }
@@ -99,26 +123,35 @@ impl NoticeFault {
 impl Served {
     pub fn issue(notice: Notice) -> (Self, Event) {
         let event = Event::Issued { at: notice.issued };
-        (Self { notice, acknowledged: None, epoch: 1 }, event)
+        (Self { notice, acknowledged: None, reviewed: None, epoch: 1 }, event)
     }
 
     pub fn replay(notice: Notice, events: &[Event]) -> Result<Self, NoticeFault> {
         let Some((Event::Issued { .. }, rest)) = events.split_first() else {
             return Err(NoticeFault::NotIssued);
         };
-        rest.iter().try_fold(Self { notice, acknowledged: None, epoch: 1 }, Self::record)
+        rest.iter().try_fold(Self { notice, acknowledged: None, reviewed: None, epoch: 1 }, Self::record)
     }
 
-    /// Only the agency it was issued to acknowledges it.
+    /// Only the agency it was issued to acknowledges or reviews it.
     pub fn record(mut self, event: &Event) -> Result<Self, NoticeFault> {
-        let Event::Acknowledged { at, by, .. } = event else { return Err(NoticeFault::NotIssued) };
-        if by.agency != self.notice.to {
-            return Err(NoticeFault::Unknown);
+        match event {
+            Event::Issued { .. } => return Err(NoticeFault::NotIssued),
+            Event::Acknowledged { by, .. } | Event::Reviewed { by, .. } if by.agency != self.notice.to => {
+                return Err(NoticeFault::Unknown);
+            }
+            Event::Acknowledged { .. } | Event::Reviewed { .. } if self.reviewed.is_some() => {
+                return Err(NoticeFault::Reviewed);
+            }
+            Event::Acknowledged { .. } if self.acknowledged.is_some() => {
+                return Err(NoticeFault::Acknowledged);
+            }
+            Event::Reviewed { .. } if self.notice.emergency.is_none() => {
+                return Err(NoticeFault::NoEmergency);
+            }
+            Event::Acknowledged { at, .. } => self.acknowledged = Some(*at),
+            Event::Reviewed { at, verdict, .. } => self.reviewed = Some((*at, *verdict)),
         }
-        if self.acknowledged.is_some() {
-            return Err(NoticeFault::Acknowledged);
-        }
-        self.acknowledged = Some(*at);
         self.epoch += 1;
         Ok(self)
     }
@@ -226,6 +259,7 @@ pub fn notices(
                 purpose: purpose.clone(),
                 fields: fields.iter().cloned().collect(),
                 exchanges: exchanges.to_vec(),
+                emergency: None,
             });
         }
     }

@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::case::{CaseFact, Level};
-use crate::consent::{ConsentFact, Restriction};
+use crate::case::Level;
 use crate::hash::Sha256;
 use crate::id::{AgencyId, ConsentId, FieldId, OfficeId, PurposeId, RecordTypeId, ViewId};
 use crate::registry::AgencyKind;
@@ -20,6 +19,7 @@ pub mod bundle;
 pub mod cases;
 pub mod compile;
 pub mod decide;
+mod facts;
 pub mod fault;
 pub mod opening;
 pub mod questions;
@@ -29,6 +29,7 @@ pub mod table;
 pub mod text;
 mod words;
 
+pub use facts::{ActFact, Facts, MemberFacts, Party, Question};
 use fault::PolicyFault;
 use record::{FieldIndex, RecordType};
 use table::{Epoch, Needs};
@@ -74,55 +75,6 @@ pub enum Reason {
     Regulation,
     /// The member of the équipe does not have the field's scope.
     Scope,
-}
-
-/// An agency as a party to one request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Party {
-    pub agency: AgencyId,
-    pub kind: AgencyKind,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub office: Option<OfficeId>,
-}
-
-/// An act of a guardian or a judge that opens cells marked `g`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ActFact {
-    pub reference: String,
-    pub fields: Vec<FieldId>,
-}
-
-/// Everything a decision knows besides the policy and the time. Stored with the log entry, for replay.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Facts {
-    pub provider: Party,
-    pub consumer: Party,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub case: Option<CaseFact>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub consents: Vec<ConsentFact>,
-    /// Of the subject and of everybody the fields may concern.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub restrictions: Vec<Restriction>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub acts: Vec<ActFact>,
-    /// What the owner opened after motivated requests.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub openings: Vec<opening::Opening>,
-}
-
-/// One request, put to the policy.
-#[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
-    pub record_type: &'a RecordTypeId,
-    pub purpose: &'a PurposeId,
-    /// Absent: whatever is allowed.
-    pub requested: Option<&'a [FieldId]>,
-    pub facts: &'a Facts,
-    pub now: Timestamp,
 }
 
 /// The request as a whole may not be made.
@@ -191,6 +143,8 @@ pub struct Plan {
     pub record_type: Arc<RecordType>,
     pub fields: Vec<Planned>,
     consents: Vec<(ConsentId, u64)>,
+    /// Which fields rest on which consents of other members of the household, besides the subject's own.
+    shared: Vec<(FieldIndex, usize)>,
     /// Ruled as if nothing stood in the way, and then answered as if the source held nothing: what the person
     /// asked to be concealed must not stand out.
     concealed: Vec<FieldIndex>,
@@ -201,6 +155,7 @@ impl PartialEq for Plan {
         self.record_type.id == other.record_type.id
             && self.fields == other.fields
             && self.consents == other.consents
+            && self.shared == other.shared
             && self.concealed == other.concealed
     }
 }
@@ -322,6 +277,18 @@ pub struct Purpose {
     pub dpia: Option<String>,
     pub retention: Option<String>,
     pub daily_calls: Option<u32>,
+    /// An emergency's purpose: within how many hours each use must be reviewed.
+    pub review_hours: Option<u32>,
+    pub visibility: Visibility,
+}
+
+/// Whether a person is told, in their own report, of what was disclosed under a purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Visibility {
+    Shown,
+    /// The law keeps it from them (GDPR arts. 15(4), 23): protection of minors, the judicial authority.
+    Withheld,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -469,6 +436,12 @@ impl Plan {
     /// The consents the plan rests on, with their epochs: what the log's writer compares.
     pub fn consents(&self) -> &[(ConsentId, u64)] {
         &self.consents
+    }
+
+    /// The consents of other members of the household that a field rests on.
+    pub fn shared(&self, field: FieldIndex) -> impl Iterator<Item = &(ConsentId, u64)> {
+        let of_field = self.shared.iter().filter(move |(index, _)| *index == field);
+        of_field.filter_map(|(_, consent)| self.consents.get(*consent))
     }
 
     /// The ruling of a field by name.

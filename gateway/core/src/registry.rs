@@ -356,6 +356,12 @@ impl Registry {
         })
     }
 
+    /// The officers of an agency who can read what is sealed to them.
+    pub fn readers(&self, agency: &AgencyId) -> impl Iterator<Item = (&OfficerId, &str)> {
+        let of_agency = self.officers.iter().filter(move |officer| officer.agency == *agency);
+        of_agency.filter_map(|officer| Some((&officer.id, officer.reading_key.as_deref()?)))
+    }
+
     /// The officer whose registered key this is.
     pub fn officer_of_key(&self, key: &Sha256) -> Option<&Officer> {
         self.officers.iter().find(|officer| officer.key == *key)

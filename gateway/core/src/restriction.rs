@@ -28,7 +28,7 @@ pub struct Header {
 pub enum Ground {
     /// As if the sources held nothing, and nobody can tell.
     Concealment,
-    /// Art. 21, while it is being looked into and after it was granted.
+    /// Art. 21, while it is being looked into and after it was granted. Nobody who asks can tell either.
     Opposition,
     /// Art. 18. Past recipients are told (art. 19).
     Restriction,
@@ -37,8 +37,8 @@ pub enum Ground {
 impl Ground {
     pub const fn effect(self) -> RestrictionEffect {
         match self {
-            Self::Concealment => RestrictionEffect::Conceal,
-            Self::Opposition | Self::Restriction => RestrictionEffect::Withhold,
+            Self::Concealment | Self::Opposition => RestrictionEffect::Conceal,
+            Self::Restriction => RestrictionEffect::Withhold,
         }
     }
 }
@@ -232,7 +232,7 @@ impl Extent {
 
 impl Word {
     /// Narrowing is the person's, or anybody's who speaks for them.
-    fn is_entitled(&self, at: Timestamp) -> bool {
+    pub(crate) fn is_entitled(&self, at: Timestamp) -> bool {
         let has_mandate = || self.mandate.as_ref().is_some_and(|mandate| mandate.covers(at));
         match self.capacity {
             Capacity::Authority | Capacity::Controller => false,

@@ -6,12 +6,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use hmac::{Hmac, Mac as _};
 use serde::{Deserialize, Deserializer};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::id::{AgencyId, Pseudonym};
 use crate::time::{Date, Month, parse_date};
+
+mod keys;
+
+pub use keys::{SubjectKey, SubjectKeys, SubjectKeysFault};
 
 #[cfg(test)]
 mod tests;
@@ -170,6 +172,23 @@ impl CodiceFiscale {
     pub fn fits_names(&self, surname: &str, name: &str) -> bool {
         let codes = surname_code(surname).zip(name_code(name));
         codes.is_some_and(|(surname, name)| self.0.starts_with(&(surname + &name)))
+    }
+
+    /// Whether the person may be younger than 18. The code has only the year's last two digits, so that somebody aged a
+    /// hundred and some may be taken for a child, and nobody the other way round.
+    pub fn may_be_minor(&self, today: Date) -> bool {
+        let born = |year: i32| {
+            let (month, day) = (month(self.byte(8))?, self.day_number() % FEMALE_DAYS);
+            Date::from_calendar_date(year, month, day).ok()
+        };
+        let year = number(self.byte(6), self.byte(7)).map(i32::from);
+        let years = (today.year() - 18..=today.year()).filter(|past| Some(past.rem_euclid(100)) == year);
+        let adult = |birth: Date| (birth.year() + 18, birth.month(), birth.day());
+        years.filter_map(born).any(|birth| {
+            let (year, month, day) = adult(birth);
+            birth <= today
+                && (today.year(), u8::from(today.month()), today.day()) < (year, u8::from(month), day)
+        })
     }
 
     fn day_number(&self) -> u8 {
@@ -344,148 +363,4 @@ fn check_letter(bytes: &[u8]) -> u8 {
         })
         .sum();
     b'A' + u8::try_from(sum % 26).unwrap_or_default()
-}
-
-/// The keys that turn people into pseudonyms, one for each epoch. Kept apart from the database: who has only one of
-/// the two cannot tell whom an entry is about.
-///
-/// Text form: a line for each epoch, its number, a space, 64 hexadecimal digits; `#` starts a comment.
-#[derive(Clone)]
-pub struct SubjectKeys {
-    /// In ascending order of epochs; the last one is current.
-    keys: Vec<(u16, SubjectKey)>,
-}
-
-/// A key of one epoch, wiped from memory when dropped.
-pub type SubjectKey = Zeroizing<[u8; 32]>;
-
-/// What is wrong with a file of subject keys. Never says a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SubjectKeysFault {
-    #[error("there is no subject key")]
-    Empty,
-    #[error("epoch {0} appears twice among the subject keys")]
-    EpochTwice(u16),
-    #[error(
-        "line {0} of the subject keys is not an epoch from 1 to 65535, a space and 64 hexadecimal digits"
-    )]
-    Line(usize),
-}
-
-/// What the HMAC is of, before the codice fiscale: nobody can use the key's other tags as pseudonyms.
-const PSEUDONYM_DOMAIN: &[u8] = b"varco/subject/v1\0";
-/// The same, for the key from which an owner's pairwise pseudonyms are derived.
-const OWNER_DOMAIN: &[u8] = b"varco/owner/v1\0";
-
-/// The same, for the keys under which copies that wait are locked.
-const LOCK_DOMAIN: &[u8] = b"varco/lock/v1\0";
-/// The same, for what is only ever compared.
-const FINGERPRINT_DOMAIN: &[u8] = b"varco/fingerprint/v1\0";
-
-impl SubjectKeys {
-    /// The highest epoch is the current one.
-    pub fn new(mut keys: Vec<(u16, SubjectKey)>) -> Result<Self, SubjectKeysFault> {
-        keys.sort_by_key(|(epoch, _)| *epoch);
-        if keys.is_empty() {
-            return Err(SubjectKeysFault::Empty);
-        }
-        let neighbours = keys.iter().zip(keys.iter().skip(1));
-        if let Some((twice, _)) = neighbours.into_iter().find(|(a, b)| a.0 == b.0) {
-            return Err(SubjectKeysFault::EpochTwice(twice.0));
-        }
-        Ok(Self { keys })
-    }
-
-    pub fn parse(text: &str) -> Result<Self, SubjectKeysFault> {
-        let lines = text.lines().map(str::trim).enumerate();
-        let keys = lines
-            .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-            .map(|(place, line)| key_line(line).ok_or(SubjectKeysFault::Line(place + 1)))
-            .collect::<Result<_, _>>()?;
-        Self::new(keys)
-    }
-
-    /// The text form, without comments.
-    pub fn to_text(&self) -> Zeroizing<String> {
-        let mut text = Zeroizing::new(String::new());
-        for (epoch, key) in &self.keys {
-            text.push_str(&format!("{epoch} "));
-            for byte in key.iter() {
-                text.push_str(&format!("{byte:02x}"));
-            }
-            text.push('\n');
-        }
-        text
-    }
-
-    /// The person's pseudonym of the current epoch: what is written from now on.
-    pub fn pseudonym(&self, person: &CodiceFiscale) -> Pseudonym {
-        // INVARIANT: `new` refuses an empty list, so there is a last one.
-        let (epoch, key) = self.keys.last().map_or((0, &[0; 32]), |(epoch, key)| (*epoch, key));
-        pseudonym(epoch, key, person)
-    }
-
-    /// The current epoch, and an owner's own key for pseudonyms towards its recipients, derived from the epoch's key.
-    pub fn owner_key(&self, owner: &AgencyId) -> (u16, [u8; 32]) {
-        let (epoch, key) = self.keys.last().map_or((0, &[0; 32]), |(epoch, key)| (*epoch, key));
-        (epoch, tag(key, &[OWNER_DOMAIN, owner.as_str().as_bytes()]))
-    }
-
-    /// Keys for what is kept under lock, one of each epoch, the current one last: derived, so that they lie where the
-    /// subject keys lie, apart from the database, and nothing further must be guarded.
-    pub fn lock_keys(&self) -> Vec<(u16, SubjectKey)> {
-        self.keys.iter().map(|(epoch, key)| (*epoch, Zeroizing::new(tag(key, &[LOCK_DOMAIN])))).collect()
-    }
-
-    /// Tags under which the same bytes are known again, the current epoch's first: HMAC-SHA-256 in hexadecimal. Who does not
-    /// hold the keys cannot guess them open.
-    pub fn fingerprints(&self, bytes: &[u8]) -> Vec<String> {
-        let hex = |tag: [u8; 32]| tag.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.keys.iter().rev().map(|(_, key)| hex(tag(key, &[FINGERPRINT_DOMAIN, bytes]))).collect()
-    }
-
-    /// The person's pseudonyms of all epochs, the current one first: what may have been written.
-    pub fn all(&self, person: &CodiceFiscale) -> Vec<Pseudonym> {
-        self.keys.iter().rev().map(|(epoch, key)| pseudonym(*epoch, key, person)).collect()
-    }
-}
-
-impl fmt::Debug for SubjectKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.keys.iter().map(|(epoch, _)| epoch)).finish()
-    }
-}
-
-/// HMAC-SHA-256 cut to 128 bits: short enough for an index, and far too long to meet another person's by chance.
-fn pseudonym(epoch: u16, key: &[u8; 32], person: &CodiceFiscale) -> Pseudonym {
-    let tag = tag(key, &[PSEUDONYM_DOMAIN, person.normalised().as_bytes()]);
-    let (head, _) = tag.split_at(16);
-    Pseudonym::new(epoch, head.try_into().unwrap_or_default())
-}
-
-/// HMAC-SHA-256 of the parts, the first of which tells what the tag is for.
-fn tag(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
-    let mut block = Zeroizing::new([0; 64]);
-    for (to, from) in block.iter_mut().zip(key) {
-        *to = *from;
-    }
-    // A key padded with zeros to the block's length is the same HMAC key (RFC 2104 section 2), and cannot be refused.
-    let mut mac = <Hmac<sha2::Sha256> as hmac::digest::KeyInit>::new((&*block).into());
-    for part in parts {
-        mac.update(part);
-    }
-    mac.finalize().into_bytes().into()
-}
-
-fn key_line(line: &str) -> Option<(u16, SubjectKey)> {
-    let (epoch, digits) = line.split_once(' ')?;
-    let epoch = epoch.parse().ok().filter(|epoch| *epoch > 0)?;
-    if digits.len() != 64 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut key = Zeroizing::new([0; 32]);
-    for (byte, pair) in key.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some((epoch, key))
 }

@@ -12,11 +12,12 @@ use varco_core::json;
 use varco_core::time::Timestamp;
 use varco_jose::Reader;
 
-use super::call::{Caller, PullError, Received, person, read, show};
+use super::call::caller::{Caller, Planned, PullError, Received, read};
+use super::call::{show, subject};
 use super::language::Language;
 use super::{NO, USAGE};
 
-const APPEALS: &str = "/rest/varco/v1/appeals";
+const APPEALS: &str = "/appeals";
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -131,7 +132,7 @@ fn file(asked: &File) -> Result<ExitCode, PullError> {
     };
     let body = json!({
         "exchange": asked.exchange,
-        "subject": { "codice_fiscale": person(asked.subject.as_deref())?.expose() },
+        "subject": subject(asked.subject.as_deref())?,
         "fields": asked.fields.iter().map(field).collect::<Vec<_>>(),
         "reason": words(&asked.reason)?,
     });
@@ -157,8 +158,9 @@ impl One {
 impl List {
     fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<ExitCode, PullError> {
         let body = body.map(|body| json::canonical(body).into_bytes()).unwrap_or_default();
-        let message = self.caller.sign(body, crate::app::system_now())?;
-        let received = self.caller.send((&method, &self.caller.url(path)?), message)?;
+        let planned = Planned { method, path: path.to_owned(), body };
+        let (method, url, message) = self.caller.signed(planned, crate::app::system_now())?;
+        let received = self.caller.send((&method, &url), message)?;
         println!("{}", if self.json { show::as_json(&received) } else { self.text(&received) });
         Ok(if received.status < 400 { ExitCode::SUCCESS } else { ExitCode::from(NO) })
     }

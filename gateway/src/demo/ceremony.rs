@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rcgen::KeyPair;
 use varco_core::hash::Sha256;
 use varco_core::id::OfficeId;
 use varco_core::json;
@@ -48,7 +49,7 @@ pub fn registry(kit: &Kit, now: Timestamp) -> Result<Registry, CeremonyError> {
         role: officer.role,
         key: crate::pki::pin(&officer.key),
         public_key: officer.key.public_key_pem(),
-        reading_key: None,
+        reading_key: officer.reading_key.as_ref().map(KeyPair::public_key_pem),
         stands_in: Vec::new(),
     });
     Ok(Registry {

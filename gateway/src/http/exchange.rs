@@ -32,6 +32,7 @@ pub const BASE: &str = "/rest/varco/v1";
 pub fn routes(app: Arc<App>) -> Router {
     let api = Router::new()
         .route("/pulls", post(all(|| Call::Pull)))
+        .route("/pulls/household", post(all(|| Call::Household)))
         .route("/pushes", post(all(|| Call::Push)))
         .route("/pushes/{id}", get(one(Call::ReadPush)))
         .route("/inbox", get(inbox))
@@ -52,6 +53,9 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/restrictions/{id}/events", post(one(Call::Lift)))
         .route("/notices", get(all(|| Call::Notices)))
         .route("/notices/{id}/ack", post(one(Call::Acknowledge)))
+        .route("/notices/{id}/review", post(one(Call::Review)))
+        .route("/subjects/report", post(all(|| Call::Report)))
+        .route("/corrections", post(all(|| Call::Correct)))
         .route("/exchanges/{id}/receipt", get(receipt::receipt))
         .route("/log/checkpoint", get(public::checkpoint))
         .route("/log/tile/entries/{*bundle}", get(auditor::entries))

@@ -136,7 +136,7 @@ async fn found(app: &App, reader: Reader, ask: Ask) -> Result<Response, Problem>
     if !(1..=PAGE_LARGEST).contains(&limit) {
         return Err(invalid("`limit` is between 1 and 500"));
     }
-    let subjects = ask.subject.as_ref().map(|subject| app.keys.all(&subject.codice_fiscale));
+    let subjects = ask.subject.as_ref().map(|subject| app.keys.load().all(&subject.codice_fiscale));
     let mut search = ask.filter.search();
     search.subjects.clone_from(&subjects);
     search.before = ask.before;

@@ -9,11 +9,13 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use varco_adapters::breaker::Circuit;
 use varco_core::consent::{Ending, Warning};
+use varco_core::time::Timestamp;
 use varco_store::status::Health;
 
 use super::problem::MEDIA_TYPE;
 use crate::app::App;
 use crate::policies::Version;
+use crate::registers;
 use crate::tls::Revocation;
 use crate::witnesses::Quorum;
 
@@ -49,6 +51,8 @@ pub async fn status(State(app): State<Arc<App>>) -> Response {
     });
     let (in_force, policy) = (app.in_force.load(), app.policy_at(now));
     let awaited: Vec<Value> = app.schedule.load().awaited(now).map(version).collect();
+    let reviews = reviews(&app, now).await;
+    let (current, epochs) = app.keys.load().epochs();
     let code = if healthy { 200 } else { 503 };
     let body = json!({
         "title": if healthy { "exchanges are carried out" } else { "exchanges cannot be carried out" },
@@ -75,11 +79,29 @@ pub async fn status(State(app): State<Arc<App>>) -> Response {
             "issuers": issuers.collect::<Vec<_>>(),
             "reload_refused": channel.fault,
         },
+        "reviews": reviews,
+        "subject_keys": {
+            "current": current, "epochs": epochs, "refused": *app.keys_refused.load_full(),
+        },
         "seals": { "runs_out": app.seals.load().runs_out() },
         "providers": providers,
     });
     let status = axum::http::StatusCode::from_u16(code).unwrap_or_default();
     (status, [(CONTENT_TYPE, MEDIA_TYPE), (CACHE_CONTROL, "no-store")], body.to_string()).into_response()
+}
+
+/// The emergencies that wait for their review, each with its owner: they are told until the review is in the log.
+async fn reviews(app: &App, now: Timestamp) -> Value {
+    let Ok(waiting) = registers::unreviewed(app).await else { return Value::Null };
+    let due = waiting.iter().filter_map(|served| {
+        let emergency = served.notice.emergency.as_ref()?;
+        Some((&served.notice, emergency.review_by))
+    });
+    let items: Vec<Value> = due
+        .clone()
+        .map(|(notice, by)| json!({ "owner": notice.to, "review_by": by, "overdue": by <= now }))
+        .collect();
+    json!({ "waiting": items.len(), "overdue": due.filter(|(_, by)| *by <= now).count(), "items": items })
 }
 
 fn version(version: &Version) -> Value {

@@ -82,6 +82,8 @@ pub struct Officer {
     pub role: Role,
     /// ECDSA P-256: signs policies and registry versions.
     pub key: KeyPair,
+    /// A data protection officer's: ECDH P-256, opens what is sealed to them and signs nothing.
+    pub reading_key: Option<KeyPair>,
     /// The same key's client certificate: an auditor reads the log with it.
     pub channel: Issued,
 }
@@ -189,6 +191,10 @@ impl Kit {
             files.push(File::secret(format!("{folder}/key.pem"), officer.key.serialize_pem().into()));
             files.push(File::public(format!("{folder}/public.pem"), officer.key.public_key_pem()));
             files.push(File::public(format!("{folder}/channel.pem"), officer.channel.certificate_pem()));
+            if let Some(key) = &officer.reading_key {
+                files.push(File::secret(format!("{folder}/reading.key.pem"), key.serialize_pem().into()));
+                files.push(File::public(format!("{folder}/reading.pem"), key.public_key_pem()));
+            }
         }
         Ok(files)
     }
@@ -272,7 +278,9 @@ impl Officer {
         // No organization: an officer's certificate must never be recognised as the agency itself.
         let holder = Holder { name: id.to_owned(), organization: None, purpose: Purpose::Client };
         let channel = channels.issue_for(&holder, (now, LIFETIME), same_key)?;
-        Ok(Self { id: id.parse()?, agency: agency.parse()?, role, key, channel })
+        let reads = id.ends_with("-dpo").then(|| KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256));
+        let reading_key = reads.transpose().map_err(PkiError::from)?;
+        Ok(Self { id: id.parse()?, agency: agency.parse()?, role, key, reading_key, channel })
     }
 }
 

@@ -175,6 +175,16 @@ impl Reader {
         streams(rows)
     }
 
+    /// All documents of a kind that wait for anybody, at most [`PAGE_MAX`].
+    pub async fn waiting(&self, kind: StreamKind) -> Result<Vec<Stream>, ReadError> {
+        const WAITING: &str = "SELECT s.id, s.kind, s.epoch, s.header, e.event FROM stream s \
+             JOIN stream_event e ON e.stream = s.id WHERE s.id IN (SELECT DISTINCT w.stream FROM stream_waits w \
+             JOIN stream k ON k.id = w.stream WHERE k.kind = $1 ORDER BY w.stream LIMIT $2) ORDER BY s.id, e.seq";
+        let kind = kind.text().to_owned();
+        let rows: Vec<StreamRow> = on!(&*self.pools, pool => sqlx::query_as(WAITING).bind(kind).bind(int(PAGE_MAX)).fetch_all(pool).await?);
+        streams(rows)
+    }
+
     /// Bytes kept under their SHA-256, checked against it.
     pub async fn artifact(&self, sha256: &Sha256) -> Result<Option<Artifact>, ReadError> {
         const ARTIFACT: &str = "SELECT kind, bytes FROM artifact WHERE sha256 = $1";

@@ -98,8 +98,9 @@ impl Submission {
     /// A withdrawal closes the records of a life, some dozens, and tells every agency for every purpose and record type
     /// they received under: ten agencies, two purposes, four types, and as much again.
     pub const CHANGES_MAX: usize = 192;
-    /// An exchange rests on a case and a few consents.
-    pub const EPOCHS_MAX: usize = 64;
+    /// An exchange rests on a case, and for each of up to 32 people of a household on a consent and on what they have
+    /// restricted, under up to six epochs of the keys.
+    pub const EPOCHS_MAX: usize = 256;
     /// A push has 16 recipients, an inbox's page 20 copies.
     pub const ALSO_MAX: usize = 32;
     /// A copy is less than the request it came with, which is at most 256 KiB, and its lock adds 100 bytes.
@@ -152,6 +153,8 @@ pub enum StreamKind {
     Appeal,
     Case,
     Consent,
+    /// A notice of an emergency, which waits for its review.
+    Emergency,
     /// Something an agency is told and must acknowledge.
     Notice,
     /// A copy of a pushed record on its way to one recipient.
@@ -163,14 +166,23 @@ pub enum StreamKind {
 }
 
 impl StreamKind {
-    pub const ALL: [Self; 7] =
-        [Self::Appeal, Self::Case, Self::Consent, Self::Notice, Self::Parcel, Self::Push, Self::Restriction];
+    pub const ALL: [Self; 8] = [
+        Self::Appeal,
+        Self::Case,
+        Self::Consent,
+        Self::Emergency,
+        Self::Notice,
+        Self::Parcel,
+        Self::Push,
+        Self::Restriction,
+    ];
 
     pub const fn text(self) -> &'static str {
         match self {
             Self::Appeal => "appeal",
             Self::Case => "case",
             Self::Consent => "consent",
+            Self::Emergency => "emergency",
             Self::Notice => "notice",
             Self::Parcel => "parcel",
             Self::Push => "push",
@@ -319,9 +331,9 @@ impl AppendError {
         match self {
             Self::Conflict(StreamKind::Appeal) => Code::AppealConflict,
             Self::Conflict(StreamKind::Case) => Code::CaseConflict,
-            Self::Conflict(StreamKind::Consent | StreamKind::Notice | StreamKind::Restriction) => {
-                Code::ConsentConflict
-            }
+            Self::Conflict(
+                StreamKind::Consent | StreamKind::Emergency | StreamKind::Notice | StreamKind::Restriction,
+            ) => Code::ConsentConflict,
             Self::Conflict(StreamKind::Parcel | StreamKind::Push) => Code::PushConflict,
             Self::ClaimGone | Self::Unavailable(_) => Code::LogUnavailable,
             Self::Held(_) => Code::LogHeld,

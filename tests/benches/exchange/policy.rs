@@ -83,6 +83,7 @@ fn measure(rounds: u32) -> Result<Speed, Failure> {
             excluded: Vec::new(),
         }],
         restrictions: Vec::new(),
+        household: Vec::new(),
         acts: Vec::new(),
         openings: Vec::new(),
     };

@@ -196,7 +196,7 @@ async fn a_search_by_person_takes_a_reason_and_is_itself_entered() {
     draft.consumer = Some("asl-toscana-nord-ovest".parse().unwrap());
     draft.provider = Some("comune-capannori".parse().unwrap());
     let mut about = Submission::new(draft);
-    about.subjects = app.keys.all(&anna);
+    about.subjects = app.keys.load().all(&anna);
     app.store.append(about).await.unwrap();
     let ca = [world.deployed.authority()];
     let url = format!("{}/log/search", world.exchange());

@@ -1,7 +1,8 @@
 //! What the person can do at any desk: take back, oppose, restrict, conceal. And who is told.
 
 use serde_json::{Value, json};
-use varco_core::log::entry::Kind;
+use varco_core::log::entry::{Draft, Kind};
+use varco_store::submission::{Change, StreamKind, Submission};
 
 use crate::world::asks::{PURPOSE, RECORD_TYPE, Situation, anna, consent};
 use crate::world::desk::Desk;
@@ -118,7 +119,13 @@ async fn an_opposition_closes_at_once_and_opens_again_where_it_was_recorded() {
         desk.post("/restrictions", &restriction("opposition", &json!({ "record_type": RECORD_TYPE }))).await;
     assert_eq!(told.status, 201, "{:?}", told.body);
     let id = told.body["restriction"]["id"].as_str().unwrap().to_owned();
-    anna.cpi.post("/pulls", &anna.pull()).await.assert_refused(403, "exchange.denied");
+    let closed = anna.cpi.post("/pulls", &anna.pull()).await;
+    closed.assert_refused(403, "exchange.denied");
+    let said = serde_json::to_string(&closed.body).unwrap();
+    assert!(
+        !said.contains("opposed") && !said.contains("person"),
+        "an opposition is itself concealed: {said}"
+    );
     let word = json!({ "capacity": "self", "method": "handwritten", "access_point": "urp" });
     let lift = json!({ "subject": crate::world::asks::anna(), "state": "lifted", "word": word });
     let path = format!("/restrictions/{id}/events");
@@ -194,4 +201,28 @@ async fn a_minors_record_must_end_on_the_eighteenth_birthday() {
     body["class_until"] = json!("2031-01-01T00:00:00Z");
     body["event"]["capacity"] = json!("parents_both");
     anna.capannori.post("/consents", &body).await.assert_refused(422, "request.invalid");
+}
+
+#[tokio::test]
+async fn a_consent_that_cannot_be_read_counts_as_not_given_and_the_rest_still_flows() {
+    let world = World::start().await;
+    let anna = Situation::of(&world).await;
+    let mut broken = Submission::new(Draft::new(Kind::Admin, world.app().new_exchange(world.now())));
+    broken.changes = vec![Change {
+        stream: anna.consent.clone(),
+        kind: StreamKind::Consent,
+        expected: 1,
+        header: None,
+        event: "{}".to_owned(),
+        subjects: Vec::new(),
+        waits_for: None,
+    }];
+    world.app().store.append(broken).await.unwrap();
+    anna.cpi.post("/pulls", &anna.pull()).await.assert_refused(403, "exchange.denied");
+    let mut by_law = anna.pull();
+    by_law["purpose"] = json!("F01");
+    by_law["record_type"] = json!("anagrafica_nucleo");
+    by_law.as_object_mut().unwrap().remove("case");
+    let told = anna.cpi.post("/pulls", &by_law).await;
+    assert_eq!((told.status, told.outcome("cognome")), (200, "shown"), "{:?}", told.body);
 }

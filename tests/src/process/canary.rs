@@ -20,6 +20,7 @@ const NAME: &str = "Xxcanarinonome";
 const PHONE: &str = "+390583867530942";
 const EMAIL: &str = "xxcanarino@uccello.example";
 const STRAY: &str = "xxcanarinovagante";
+const REASON: &str = "xxcanarinomotivo";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_planted_is_in_no_file_afterwards() {
@@ -60,12 +61,15 @@ async fn what_is_planted_is_in_no_file_afterwards() {
     let told =
         anna.capannori.post("/consents/search", &json!({ "subject": crate::world::asks::anna() })).await;
     assert_eq!(told.status, 200);
+    through_every_door(&deployed, &anna, &pull).await;
     // Not even under lock: the writer empties the WAL within its next round of housekeeping.
     let middle = push_and_withdraw(&deployed, &anna).await;
     until("the locked bytes are gone", async || !holds(&deployed.folder.path("varco.db-wal"), &middle)).await;
+    export(&deployed);
 
     let mut wanted = Vec::new();
-    for text in [SURNAME, NAME, PHONE, EMAIL, STRAY, PEOPLE.people()[ANNA].code.expose()] {
+    let people = [ANNA, 1, 3].map(|place| PEOPLE.people()[place].code.expose());
+    for text in [SURNAME, NAME, PHONE, EMAIL, STRAY, REASON].into_iter().chain(people) {
         wanted.extend(forms(text));
     }
     wanted.push(middle);
@@ -114,6 +118,48 @@ async fn push_and_withdraw(deployed: &Deployed, anna: &Situation) -> Vec<u8> {
 fn holds(path: &Path, wanted: &[u8]) -> bool {
     let bytes = std::fs::read(path).unwrap_or_default();
     bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+/// Through the doors that take or give something about people: a household, an emergency with its reason, the person's
+/// rights, corrections.
+async fn through_every_door(deployed: &Deployed, anna: &Situation, pull: &Value) {
+    let member = json!([crate::world::asks::anna(), crate::world::family::person(1)]);
+    let mut household = pull.clone();
+    household.as_object_mut().unwrap().remove("subject");
+    household["members"] = member;
+    deployed.provider.play(Play::Record(planted()));
+    assert_eq!(anna.cpi.post("/pulls/household", &household).await.status, 200);
+    let emergency = json!({ "danger": "life", "cannot_consent": "unconscious",
+        "reason": format!("{REASON}: la signora è sola e non risponde al telefono") });
+    let mut urgent =
+        json!({ "record_type": "anagrafica_nucleo", "provider": "comune-capannori", "purpose": "F14" });
+    urgent["subject"] = crate::world::asks::anna();
+    urgent["emergency"] = emergency;
+    let doctor = crate::world::desk::Desk::new(&deployed.ends(), "asl-toscana-nord-ovest", "op-asl-118");
+    let told = doctor.post("/pulls", &urgent).await;
+    assert_eq!(told.status, 200, "{:?}", told.body);
+    let word = json!({ "capacity": "self", "method": "cie", "access_point": "urp" });
+    let ask = json!({ "subject": crate::world::asks::anna(), "word": word });
+    assert_eq!(anna.capannori.post("/subjects/report", &ask).await.status, 200);
+    let correction = json!({ "subject": crate::world::asks::anna(), "ground": "wrong_person",
+        "record_type": "anagrafica_nucleo", "right_subject": crate::world::family::person(3) });
+    assert_eq!(anna.capannori.post("/corrections", &correction).await.status, 201);
+    let restriction =
+        json!({ "subject": crate::world::family::person(1), "ground": "concealment", "word": word });
+    assert_eq!(anna.capannori.post("/restrictions", &restriction).await.status, 201);
+}
+
+/// The whole log with its bodies, as an auditor takes it away, into the folder that is searched.
+fn export(deployed: &Deployed) {
+    let key = std::fs::read_to_string(deployed.folder.path("pki/gateway/log.pub")).unwrap();
+    let database = format!("sqlite:{}", deployed.folder.path("varco.db").display());
+    let target = deployed.folder.path("export").display().to_string();
+    let anchor = deployed.folder.path("anchor/checkpoint").display().to_string();
+    let key = key.trim();
+    let arguments =
+        ["log", "export", "--database", &database, "--anchor", &anchor, "--key", key, "--out", &target];
+    let done = super::run(&deployed.folder.path(""), &arguments);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 fn planted() -> Map<String, Value> {

@@ -24,6 +24,7 @@ use varco::demo::agency::select;
 use varco::pki::dev::{GATEWAY, Kit};
 use varco_core::hash::Sha256;
 use varco_core::id::{AgencyId, FieldId, RecordTypeId, TokenId};
+use varco_core::subject::CodiceFiscale;
 use varco_core::wire::{AnswerClaims, sign_response};
 
 use super::PEOPLE;
@@ -46,12 +47,16 @@ pub enum Play {
     SealedBy(&'static str),
     /// Answers as it should, with this record instead of what it holds.
     Record(Map<String, Value>),
+    /// The same for one person only.
+    RecordOf(CodiceFiscale, Map<String, Value>),
     /// Reads and never answers.
     Silent,
     /// Answers with this status.
     Status(u16),
     /// Announces more than it sends, and hangs up.
     Truncated,
+    /// Says, signed, that it holds no such record.
+    Unknown,
     Unsigned,
 }
 
@@ -129,7 +134,16 @@ impl Shared {
         let question = request.into_body().collect().await.unwrap().to_bytes();
         let asked: Value = serde_json::from_slice(&question).unwrap();
         let play = self.play.lock().unwrap().clone();
-        let record = if let Play::Record(record) = &play { Some(record.clone()) } else { None };
+        let is_asked = |person: &CodiceFiscale| asked["subject"]["codice_fiscale"] == person.expose();
+        let record = if let Play::Record(record) = &play {
+            Some(record.clone())
+        } else if let Play::RecordOf(person, record) = &play
+            && is_asked(person)
+        {
+            Some(record.clone())
+        } else {
+            None
+        };
         let honest = match last.as_str() {
             "deliveries" => json!({ "delivery": asked["delivery"] }).to_string().into_bytes(),
             record_type => self.record(&record_type.parse().unwrap(), &asked, record).into_bytes(),
@@ -154,7 +168,9 @@ impl Shared {
                 gate.acquire().await.unwrap().forget();
                 self.signed(own, &question, &honest, honest.clone())
             }
-            Play::Honest | Play::Record(_) => self.signed(own, &question, &honest, honest.clone()),
+            Play::Honest | Play::Record(_) | Play::RecordOf(..) => {
+                self.signed(own, &question, &honest, honest.clone())
+            }
             Play::SealedBy(other) => self.signed(other, &question, &honest, honest.clone()),
             Play::Silent => std::future::pending().await,
             Play::Status(status) => {
@@ -165,6 +181,12 @@ impl Shared {
             Play::Truncated => {
                 let end = Some(std::io::ErrorKind::ConnectionAborted);
                 Self::streamed(Stream { chunk: b"{\"record\":".to_vec(), left: 1, sent: false, end })
+            }
+            Play::Unknown => {
+                let body = br#"{"status":404}"#.to_vec();
+                let mut answer = self.signed(own, &question, &body, body.clone());
+                *answer.status_mut() = hyper::StatusCode::NOT_FOUND;
+                answer
             }
             Play::Unsigned => json_answer(whole(honest)),
         }

@@ -91,7 +91,8 @@ fn a_closed_case_opens_nothing_and_takes_no_event() {
 fn the_second_level_waits_for_every_agency_that_joins() {
     let asl = operator("asl-toscana-nord-ovest", "op-3");
     let agencies = BTreeSet::from([id("asl-toscana-nord-ovest"), id("cpi-lucca")]);
-    let escalates = event(desk(), minute(2), Change::Escalate { agencies });
+    let needs = BTreeSet::from([Need::Health]);
+    let escalates = event(desk(), minute(2), Change::Escalate { agencies, needs });
     let first = event(asl.clone(), minute(3), Change::ApproveEscalation);
     let second = event(coach(), minute(4), Change::ApproveEscalation);
     assert_eq!(check(&[escalates.clone(), first.clone()]).unwrap().level(), Level::First);
@@ -107,7 +108,9 @@ fn only_the_person_responsible_changes_the_equipe() {
     let hands_over = event(desk(), minute(2), Change::HandOver { to: coach() });
     assert!(check(&[adds_coach(1), hands_over.clone(), by_coach]).is_ok());
     assert_eq!(check(std::slice::from_ref(&hands_over)), Err(CaseFault::NoSuchMember));
-    let escalates = event(desk(), minute(3), Change::Escalate { agencies: BTreeSet::new() });
+    let agencies = BTreeSet::from([id("asl-toscana-nord-ovest")]);
+    let needs = BTreeSet::from([Need::Health]);
+    let escalates = event(desk(), minute(3), Change::Escalate { agencies, needs });
     assert_eq!(check(&[adds_coach(1), hands_over, escalates]), Err(CaseFault::NotResponsible));
 }
 
@@ -119,4 +122,112 @@ fn a_case_keeps_a_responsible_person_and_a_subject() {
     assert_eq!(check(&[adds_coach(2), adds_coach(1)]), Err(CaseFault::OutOfOrder));
     let (_, again) = opened();
     assert_eq!(check(&[again]), Err(CaseFault::NotOpened));
+}
+
+fn asl() -> Operator {
+    operator("asl-toscana-nord-ovest", "op-3")
+}
+
+fn bruno() -> Pseudonym {
+    id("s1.bbbbbbbbbbbbbbbbbbbbbbbbbb")
+}
+
+fn escalation() -> Change {
+    let agencies = BTreeSet::from([id("asl-toscana-nord-ovest")]);
+    Change::Escalate { agencies, needs: BTreeSet::from([Need::Health, Need::Housing]) }
+}
+
+/// The states a case can be in: all have the desk as responsible, the coach as a member, and two subjects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    First,
+    Waiting,
+    Second,
+    Closed,
+}
+
+fn at_stage(stage: Stage) -> Case {
+    let adds = event(desk(), minute(1), Change::AddSubject { subject: bruno() });
+    let mut events = vec![adds_coach(1), adds];
+    if matches!(stage, Stage::Waiting | Stage::Second) {
+        events.push(event(desk(), minute(2), escalation()));
+    }
+    if stage == Stage::Second {
+        events.push(event(asl(), minute(3), Change::ApproveEscalation));
+    }
+    if stage == Stage::Closed {
+        events.push(event(desk(), minute(3), Change::Close));
+    }
+    check(&events).unwrap()
+}
+
+/// Every change, by its name.
+fn changes() -> Vec<(&'static str, Change)> {
+    let (_, first) = opened();
+    let carla: Pseudonym = id("s1.cccccccccccccccccccccccccc");
+    vec![
+        ("add_member", Change::AddMember { member: member(asl(), minute(9)) }),
+        ("add_subject", Change::AddSubject { subject: carla }),
+        ("approve", Change::ApproveEscalation),
+        ("close", Change::Close),
+        ("escalate", escalation()),
+        ("hand_over", Change::HandOver { to: coach() }),
+        ("open", first.change),
+        ("remove_coach", Change::RemoveMember { operator: coach() }),
+        ("remove_subject", Change::RemoveSubject { subject: bruno() }),
+    ]
+}
+
+#[test]
+fn each_stage_takes_from_each_person_what_the_table_says_and_no_other() {
+    let of_the_responsible =
+        ["add_member", "add_subject", "close", "hand_over", "remove_coach", "remove_subject"];
+    let taken = |stage: Stage, by: &Operator, change: &str| {
+        let is_responsible = *by == desk();
+        match (stage, change) {
+            (Stage::Closed, _) | (_, "open") => false,
+            (Stage::Waiting, "approve") => *by == asl(),
+            (_, "approve") => false,
+            (Stage::First | Stage::Waiting, "escalate") => is_responsible,
+            (_, "remove_coach") => is_responsible || *by == coach(),
+            (_, change) => is_responsible && of_the_responsible.contains(&change),
+        }
+    };
+    for stage in [Stage::First, Stage::Waiting, Stage::Second, Stage::Closed] {
+        for by in [desk(), coach(), asl()] {
+            for (name, change) in changes() {
+                let got = at_stage(stage).record(&event(by.clone(), minute(9), change));
+                let expected = taken(stage, &by, name);
+                assert_eq!(got.is_ok(), expected, "{stage:?}, {by:?}, {name}: {:?}", got.err());
+            }
+        }
+    }
+}
+
+#[test]
+fn an_escalation_says_for_which_needs_and_who_joins() {
+    let by = |agencies: &[&str], needs: &[Need]| {
+        let agencies = agencies.iter().map(|agency| id(agency)).collect();
+        let needs = needs.iter().copied().collect();
+        check(&[event(desk(), minute(2), Change::Escalate { agencies, needs })]).map(|case| case.level())
+    };
+    assert_eq!(by(&["asl-toscana-nord-ovest"], &[]), Err(CaseFault::Escalation));
+    assert_eq!(by(&[], &[Need::Health]), Err(CaseFault::Escalation), "nobody raises the level alone");
+    assert_eq!(by(&["comune-capannori"], &[Need::Health]), Err(CaseFault::Escalation));
+    assert_eq!(by(&["asl-toscana-nord-ovest"], &[Need::Health]), Ok(Level::First));
+}
+
+#[test]
+fn whoever_leaves_by_a_date_is_neither_responsible_nor_there_before_the_start() {
+    let guest = |from, until| Member { until: Some(minute(until)), ..member(coach(), minute(from)) };
+    let adds = |guest| event(desk(), minute(5), Change::AddMember { member: guest });
+    for (from, until) in [(9, 9), (9, 8), (1, 5), (1, 4)] {
+        assert_eq!(check(&[adds(guest(from, until))]), Err(CaseFault::Period), "{from} to {until}");
+    }
+    let meeting = check(&[adds(guest(10, 20))]).unwrap();
+    for (at, is_in) in [(9, false), (10, true), (19, true), (20, false)] {
+        assert_eq!(meeting.fact(&[anna()], &coach(), minute(at)).is_some(), is_in, "minute {at}");
+    }
+    let hands_over = event(desk(), minute(12), Change::HandOver { to: coach() });
+    assert_eq!(meeting.record(&hands_over), Err(CaseFault::Temporary));
 }

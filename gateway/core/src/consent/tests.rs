@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod speakers;
+mod transitions;
 
 const DAY: Duration = Duration::from_secs(86_400);
 

@@ -28,7 +28,7 @@ pub struct Stamp<'a> {
 pub struct Answer {
     pub exchange: ExchangeId,
     pub status: u16,
-    /// `disclosed`, `denied`, `failed` or `registered`: for counting.
+    /// `disclosed`, `denied`, `failed`, `gathered` or `registered`: for counting.
     pub outcome: &'static str,
     /// `None` for an answer that is no error.
     pub code: Option<Code>,
@@ -52,7 +52,11 @@ impl LoggedOutcome {
             End::Push { consigned, .. } if !consigned.iter().any(Consigned::is_kept) => {
                 Some(Code::ExchangeDenied)
             }
-            End::Disclose(_) | End::Fetch { .. } | End::Push { .. } | End::Register { .. } => None,
+            End::Disclose(_)
+            | End::Fetch { .. }
+            | End::Push { .. }
+            | End::Register { .. }
+            | End::Report { .. } => None,
         };
         let outcome = match &self.outcome.end {
             End::Deny(_) => "denied",
@@ -61,12 +65,12 @@ impl LoggedOutcome {
             End::Fetch { .. } => "fetched",
             End::Push { .. } if code.is_some() => "denied",
             End::Push { .. } => "pushed",
-            End::Register { .. } => "registered",
+            End::Register { .. } | End::Report { .. } => "registered",
         };
         let mut correlation = None;
         let (status, body) = match self.outcome.end {
             End::Deny(refused) => refusal(&account, refused, &receipt),
-            End::Disclose(disclosed) => (200, disclosure(&account, disclosed, &receipt, stamp)?),
+            End::Disclose(disclosed) => (200, disclosure(&account, disclosed, &receipt, stamp, None)?),
             End::Fail { code, detail } => {
                 let mut problem = code.problem(&detail, Some(account.request.exchange.as_str()));
                 problem.insert("receipt".into(), receipt);
@@ -85,20 +89,38 @@ impl LoggedOutcome {
                 body.insert("receipt".into(), receipt);
                 (status, json::canonical(&Value::Object(body)))
             }
+            End::Report { mut body } => {
+                let sealed = report_jws(&account, body.get("report"), stamp)?;
+                body.insert("report_jws".into(), Value::String(sealed));
+                body.insert("receipt".into(), receipt);
+                (200, json::canonical(&Value::Object(body)))
+            }
         };
-        let body = body.into_bytes();
-        let media = if code.is_some() { "application/problem+json" } else { "application/json" };
-        let claims = AnswerClaims {
-            issuer: stamp.gateway.to_owned(),
-            audience: account.request.issuer,
-            content_type: Some(media.to_owned()),
-            request_digest: account.request.digest,
-        };
-        let mut headers = wire::sign_response(&body, &claims, stamp.seal, stamp.now, &stamp.token)?;
+        let mut answer = sign_body(account, (status, body), outcome, code, stamp)?;
         // NONBLOCK_PUSH_REST: what the sender asks for it by later.
-        headers.extend(correlation.map(|push| ("x-correlation-id".to_owned(), push.to_string())));
-        Ok(Answer { exchange: account.request.exchange, status, outcome, code, headers, body })
+        answer.headers.extend(correlation.map(|push| ("x-correlation-id".to_owned(), push.to_string())));
+        Ok(answer)
     }
+}
+
+/// Signs a body as the answer to the request it answers.
+pub(super) fn sign_body(
+    account: Account,
+    (status, body): (u16, String),
+    outcome: &'static str,
+    code: Option<Code>,
+    stamp: &Stamp<'_>,
+) -> Result<Answer, SignError> {
+    let body = body.into_bytes();
+    let media = if code.is_some() { "application/problem+json" } else { "application/json" };
+    let claims = AnswerClaims {
+        issuer: stamp.gateway.to_owned(),
+        audience: account.request.issuer,
+        content_type: Some(media.to_owned()),
+        request_digest: account.request.digest,
+    };
+    let headers = wire::sign_response(&body, &claims, stamp.seal, stamp.now, &stamp.token)?;
+    Ok(Answer { exchange: account.request.exchange, status, outcome, code, headers, body })
 }
 
 fn refusal(account: &Account, refused: Refused, receipt: &Value) -> (u16, String) {
@@ -165,12 +187,47 @@ fn fetched(
     ]))
 }
 
+/// What a household's answer says of one member, in the form of a single answer where something is disclosed.
+pub(super) fn member(logged: LoggedOutcome, stamp: &Stamp<'_>) -> Result<String, SignError> {
+    let receipt = Value::String(logged.receipt.to_text());
+    let account = logged.outcome.account;
+    let left = |outcome: &str, code: Option<Code>| {
+        let mut body = Map::new();
+        body.insert("outcome".into(), json!(outcome));
+        body.insert("exchange".into(), json!(account.request.exchange));
+        body.insert("receipt".into(), receipt.clone());
+        body.extend(code.map(|code| ("code".to_owned(), json!(code.text()))));
+        json::canonical(&Value::Object(body))
+    };
+    match logged.outcome.end {
+        End::Disclose(disclosed) => disclosure(&account, disclosed, &receipt, stamp, Some("disclosed")),
+        // The provider could not be asked: nothing of the person is told by that.
+        End::Fail { code, .. } => Ok(left("failed", Some(code))),
+        End::Deny(_) | End::Fetch { .. } | End::Push { .. } | End::Register { .. } | End::Report { .. } => {
+            Ok(left("left_out", None))
+        }
+    }
+}
+
+/// The report as a compact JWS with the gateway's seal: to be kept, and checked years later without the exchange.
+fn report_jws(account: &Account, report: Option<&Value>, stamp: &Stamp<'_>) -> Result<String, SignError> {
+    let claims = json!({
+        "aud": account.request.sender.agency,
+        "iat": stamp.now.seconds(),
+        "iss": stamp.gateway,
+        "jti": account.request.exchange,
+        "report": report,
+    });
+    Ok(wire::record_jws(&json::canonical(&claims), stamp.seal)?)
+}
+
 /// The record is serialised once and placed into both the answer and the record's own JWS as text.
 fn disclosure(
     account: &Account,
     disclosed: Disclosed,
     receipt: &Value,
     stamp: &Stamp<'_>,
+    outcome: Option<&str>,
 ) -> Result<String, SignError> {
     let policy =
         account.policy.as_ref().map(|policy| json!({ "version": policy.version, "sha256": policy.sha256 }));
@@ -190,12 +247,16 @@ fn disclosure(
         ("views", &json::canonical(&Value::Object(disclosed.views))),
     ]);
     let record_jws = wire::record_jws(&claims, stamp.seal)?;
-    Ok(json::object(&[
-        ("exchange", &exchange),
-        ("fields", &json::canonical(&Value::Array(disclosed.fields))),
-        ("policy", &policy),
-        ("receipt", &json::canonical(receipt)),
-        ("record", &disclosed.record),
-        ("record_jws", &json::canonical(&Value::String(record_jws))),
-    ]))
+    let outcome = outcome.map(|outcome| json::canonical(&json!(outcome)));
+    let fields = json::canonical(&Value::Array(disclosed.fields));
+    let (receipt, record_jws) = (json::canonical(receipt), json::canonical(&Value::String(record_jws)));
+    let mut members = vec![("exchange", exchange.as_str()), ("fields", fields.as_str())];
+    members.extend(outcome.as_ref().map(|outcome| ("outcome", outcome.as_str())));
+    members.extend([
+        ("policy", policy.as_str()),
+        ("receipt", receipt.as_str()),
+        ("record", disclosed.record.as_str()),
+        ("record_jws", record_jws.as_str()),
+    ]);
+    Ok(json::object(&members))
 }

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::code::Code;
+use crate::emergency::EmergencyAsk;
 use crate::id::{AgencyId, CaseId, FieldId, PurposeId, RecordTypeId};
 use crate::json;
 use crate::subject::CodiceFiscale;
@@ -24,6 +25,9 @@ pub struct Pull {
     /// Absent: every field of the record type.
     #[serde(default)]
     pub fields: Option<Vec<FieldId>>,
+    /// Only under a purpose for emergencies, and there always.
+    #[serde(default)]
+    pub emergency: Option<EmergencyAsk>,
 }
 
 /// A person, as messages name one.

@@ -3,18 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use crate::appeal::{self, Appeal};
 use crate::case::{self, Case, CaseFact};
 use crate::code::Code;
-use crate::consent::{Asked, Consent};
+use crate::consent::{self, Asked, Consent, RestrictionEffect};
+use crate::emergency::{Emergency, SealedReason};
 use crate::id::{AgencyId, ConsentId, FieldId, Pseudonym, PurposeId, RecordTypeId};
 use crate::json;
 use crate::policy::record::{AgencyValues, RecordType};
 use crate::policy::reduce::{self, FieldOutcome, Findings, Reduced};
-use crate::policy::{Facts, Party, Plan, Policy, Question, Ruling};
+use crate::policy::{Facts, MemberFacts, Party, Plan, Policy, Question, Ruling};
 use crate::registry::{Deployment, Registry};
 use crate::restriction::{self, Restrictions};
 use crate::subject::{CodiceFiscale, SubjectKeys};
@@ -26,7 +28,7 @@ use crate::wire::Evidence;
 use super::ask::Pull;
 use super::outcome::{Account, Disclosed, End, Outcome, PolicyStamp, Refused};
 use super::record::AgencyRecord;
-use super::registered::wrong_world;
+use super::registered::{alert, wrong_world};
 use super::verify::VerifiedRequest;
 
 /// What the gateway knows when it decides, read by the shell.
@@ -42,6 +44,22 @@ pub struct Known<'a> {
     pub appeals: &'a [Appeal],
     /// The case the request names, if it exists.
     pub case: Option<&'a Case>,
+    /// The others of the household, as far as the gateway knows it: the people of the case, and those asked for together.
+    pub household: &'a [Housemate],
+    /// An emergency's reason, sealed to each officer of the provider who can read it.
+    pub reasons: &'a [SealedReason],
+}
+
+/// Another member of the household. Fields that tell of all of them need every one's agreement.
+#[derive(Clone, Debug)]
+pub enum Housemate {
+    Known {
+        consents: Vec<Consent>,
+        restrictions: Vec<Restrictions>,
+    },
+    /// Recorded under a key epoch that may not be all there is of the person: nothing about them may be shown, because
+    /// what they have restricted cannot be looked up.
+    Unknown,
 }
 
 /// The answer of [`authorize`].
@@ -61,6 +79,8 @@ pub struct AuthorizedExchange {
     pub(in crate::exchange) epochs: Vec<(String, u64)>,
     /// The people of the case, whom list fields may name.
     pub(in crate::exchange) household: BTreeSet<Pseudonym>,
+    /// Told to the owner if anything is disclosed.
+    pub(in crate::exchange) emergency: Option<Emergency>,
 }
 
 /// Decides. Every denial names its code; a denied field names its layer and reason, unless it must not be told apart
@@ -84,6 +104,10 @@ pub fn authorize(request: VerifiedRequest, pull: Pull, known: &Known<'_>) -> Aut
     let Some(provider) = provider else {
         return deny(account, Code::ExchangeNotAllowed, "there is no such provider to ask");
     };
+    let emergency = match emergency(&account.request, &pull, known) {
+        Ok(emergency) => emergency,
+        Err(code) => return fail(account, code),
+    };
     let sender = &account.request.sender;
     let asks = case::Operator { agency: sender.agency.clone(), operator: sender.operator.clone() };
     let asks = Asks {
@@ -95,6 +119,10 @@ pub fn authorize(request: VerifiedRequest, pull: Pull, known: &Known<'_>) -> Aut
     };
     let facts = facts(asks, known, now);
     account.decision = decision(now, &pull.record_type, &pull.purpose, pull.fields.as_deref(), &facts);
+    if let Some(emergency) = &emergency {
+        let said = json!({ "declared": emergency, "reason": known.reasons });
+        account.decision.insert("emergency".into(), said);
+    }
     let question = Question {
         requested: pull.fields.as_deref(),
         ..question(&pull.record_type, &pull.purpose, &facts, now)
@@ -106,9 +134,10 @@ pub fn authorize(request: VerifiedRequest, pull: Pull, known: &Known<'_>) -> Aut
             deny_fields(account, outcomes)
         }
         Ok(plan) => {
-            let epochs = epochs(&plan, &facts, known.restrictions);
+            let epochs = epochs(&plan, &facts, known);
             let household = known.case.map(|case| case.subjects().clone()).unwrap_or_default();
-            Authorized::Permit(Box::new(AuthorizedExchange { account, pull, plan, epochs, household }))
+            let permitted = AuthorizedExchange { account, pull, plan, epochs, household, emergency };
+            Authorized::Permit(Box::new(permitted))
         }
     }
 }
@@ -135,9 +164,21 @@ pub(super) fn facts(asks: Asks<'_>, known: &Known<'_>, now: Timestamp) -> Facts 
         case: case.as_ref().map(|fact| &fact.case),
     };
     let openings = known.appeals.iter().flat_map(|held| held.openings(&appealed, now)).collect();
+    let shares = known.policy.record_type(record_type).is_some_and(|kind| kind.shares());
+    let member = |mate: &Housemate| match mate {
+        Housemate::Known { consents, restrictions } => MemberFacts {
+            consents: consents.iter().flat_map(|consent| consent.facts(&asked, now)).collect(),
+            restrictions: restrictions.iter().flat_map(|held| held.facts(&narrows, now)).collect(),
+        },
+        Housemate::Unknown => MemberFacts {
+            consents: Vec::new(),
+            restrictions: vec![consent::Restriction { fields: None, effect: RestrictionEffect::Withhold }],
+        },
+    };
+    let household = known.household.iter().filter(|_| shares).map(member).collect();
     let consents = known.consents.iter().flat_map(|consent| consent.facts(&asked, now)).collect();
     let restrictions = known.restrictions.iter().flat_map(|held| held.facts(&narrows, now)).collect();
-    Facts { provider, consumer, case, consents, restrictions, acts: Vec::new(), openings }
+    Facts { provider, consumer, case, consents, restrictions, acts: Vec::new(), openings, household }
 }
 
 /// Whatever is allowed.
@@ -152,6 +193,30 @@ pub(super) const fn question<'a>(
 
 pub(super) fn policy_stamp(known: &Known<'_>) -> PolicyStamp {
     PolicyStamp { version: known.policy.version().to_owned(), sha256: known.policy.sha256() }
+}
+
+/// What is declared, where the purpose asks for it; a declaration without such a purpose is a mistake.
+fn emergency(request: &VerifiedRequest, pull: &Pull, known: &Known<'_>) -> Result<Option<Emergency>, Code> {
+    let hours = known.policy.purpose(&pull.purpose).and_then(|purpose| purpose.review_hours);
+    let (hours, ask) = match (hours, &pull.emergency) {
+        (None, None) => return Ok(None),
+        (Some(hours), Some(ask)) => (hours, ask),
+        (Some(_), None) | (None, Some(_)) => return Err(Code::EmergencyUndeclared),
+    };
+    if known.reasons.is_empty() {
+        return Err(Code::EmergencyNoOfficer);
+    }
+    Ok(Some(Emergency {
+        danger: ask.danger,
+        cannot_consent: ask.cannot_consent,
+        by: request.sender.agency.clone(),
+        review_by: request.at.plus(Duration::from_secs(u64::from(hours) * 3600)),
+    }))
+}
+
+fn fail(account: Account, code: Code) -> Authorized {
+    let end = End::Fail { code, detail: code.title().to_owned() };
+    Authorized::Deny(Box::new(Outcome { account, end }))
 }
 
 /// What replay needs, apart from the policy, which the entry names by hash.
@@ -187,30 +252,34 @@ fn nothing_left(account: Account, fields: Vec<Value>) -> Outcome {
 
 /// What the decision rests on: the consents it uses, the case it was asked under, what the owner has opened, and that the
 /// person has restricted nothing more. If any of them has another epoch when the log commits, the decision is void.
-pub(super) fn epochs(plan: &Plan, facts: &Facts, restrictions: &[Restrictions]) -> Vec<(String, u64)> {
+pub(super) fn epochs(plan: &Plan, facts: &Facts, known: &Known<'_>) -> Vec<(String, u64)> {
     let consents = plan.consents().iter().map(|(id, epoch)| (id.to_string(), *epoch));
     let case = facts.case.iter().map(|case| (case.case.to_string(), case.epoch));
-    let openings: BTreeSet<(String, u64)> =
-        facts.openings.iter().map(|opening| (opening.appeal.to_string(), opening.epoch)).collect();
-    consents
-        .chain(case)
-        .chain(openings)
-        .chain(restrictions.iter().map(|held| (held.stream(), held.epoch())))
-        .collect()
+    let shares = plan.record_type.shares();
+    let others = known.household.iter().filter(|_| shares).flat_map(|mate| match mate {
+        Housemate::Known { restrictions, .. } => restrictions.as_slice(),
+        Housemate::Unknown => &[],
+    });
+    let restrictions = known.restrictions.iter().chain(others);
+    let openings = facts.openings.iter().map(|opening| (opening.appeal.to_string(), opening.epoch));
+    let all =
+        consents.chain(case).chain(openings).chain(restrictions.map(|held| (held.stream(), held.epoch())));
+    // A person may be named twice, under two epochs of the keys; a stream is compared once.
+    let mut seen = BTreeSet::new();
+    all.filter(|(stream, _)| seen.insert(stream.clone())).collect()
 }
 
 /// Which of the fields that left rest on which consent: whom to tell when it ends.
 pub(super) fn rests_on(plan: &Plan, views: &Map<String, Value>) -> BTreeMap<ConsentId, Vec<FieldId>> {
     let mut found: BTreeMap<ConsentId, Vec<FieldId>> = BTreeMap::new();
     for planned in &plan.fields {
-        let Ruling::Show { consent: Some(consent), .. } = planned.ruling else { continue };
-        let (Some(field), Some((id, _))) =
-            (plan.record_type.field(planned.field), plan.consents().get(consent))
-        else {
-            continue;
-        };
-        if views.contains_key(field.id.as_str()) {
-            found.entry(id.clone()).or_default().push(field.id.clone());
+        let Ruling::Show { consent, .. } = planned.ruling else { continue };
+        let Some(field) = plan.record_type.field(planned.field) else { continue };
+        let own = consent.and_then(|consent| plan.consents().get(consent));
+        for (id, _) in own.into_iter().chain(plan.shared(planned.field)) {
+            if views.contains_key(field.id.as_str()) {
+                found.entry(id.clone()).or_default().push(field.id.clone());
+            }
         }
     }
     found
@@ -272,13 +341,24 @@ impl AuthorizedExchange {
 
     /// Reduces what the provider answered to what may leave. Values may narrow further, never widen.
     pub fn reduce(self, record: AgencyRecord, keys: &SubjectKeys) -> Outcome {
-        let Self { mut account, pull, plan, epochs, household } = self;
+        self.reduce_among(record, keys, &[])
+    }
+
+    /// The same for one member of a household; `told` are the control fields that hold for the others.
+    pub(in crate::exchange) fn reduce_among(
+        self,
+        record: AgencyRecord,
+        keys: &SubjectKeys,
+        told: &[FieldId],
+    ) -> Outcome {
+        let Self { mut account, pull, plan, epochs, household, emergency } = self;
         let towards = Towards {
             keys,
             provider: &pull.provider,
             recipient: &account.request.sender.agency,
             subject: &pull.subject.codice_fiscale,
             household: &household,
+            told,
         };
         let reduced = reduce_for(&plan, record.values, &towards);
         account.decision.insert("findings".into(), json!(reduced.findings));
@@ -291,8 +371,10 @@ impl AuthorizedExchange {
             return nothing_left(account, fields);
         }
         account.decision.insert("rests_on".into(), json!(rests_on(&plan, &views)));
+        let told = emergency.map(|emergency| alert(&account.request, &pull, emergency, &views));
+        let changes = told.into_iter().collect();
         let record = json::canonical(&Value::Object(reduced.into_record()));
-        Outcome { account, end: End::Disclose(Disclosed { record, fields, views, epochs }) }
+        Outcome { account, end: End::Disclose(Disclosed { record, fields, views, epochs, changes }) }
     }
 
     /// The provider could not be asked, or did not answer as it must.
@@ -309,6 +391,8 @@ pub(super) struct Towards<'a> {
     pub subject: &'a CodiceFiscale,
     /// The people of the case, whom list fields may name.
     pub household: &'a BTreeSet<Pseudonym>,
+    /// The control fields that hold for others of the household.
+    pub told: &'a [FieldId],
 }
 
 pub(super) fn reduce_for(plan: &Plan, values: AgencyValues, towards: &Towards<'_>) -> Reduced {
@@ -325,7 +409,7 @@ pub(super) fn reduce_for(plan: &Plan, values: AgencyValues, towards: &Towards<'_
             })
         },
     };
-    reduce::reduce(plan, values, &context)
+    reduce::reduce_among(plan, values, &context, towards.told)
 }
 
 pub(super) fn shown(outcome: &FieldOutcome) -> Option<(String, Value)> {

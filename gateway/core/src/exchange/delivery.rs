@@ -32,7 +32,8 @@ use super::answer::{SignError, Stamp};
 use super::authorize::{
     Asks, Known, decision, epochs, facts, outcome_value, policy_stamp, question, rests_on, shown,
 };
-use super::outcome::{Branch, Expected, Guarded, PolicyStamp, ReleaseError, Salts, Sealed, slots};
+use super::bodies::slots;
+use super::outcome::{Branch, Expected, Guarded, PolicyStamp, ReleaseError, Salts, Sealed};
 use super::push::recipient_party;
 use super::registered::{StreamChange, StreamKind, issue};
 
@@ -172,7 +173,7 @@ impl OpenParcel {
         said.insert("rests_on".into(), json!(rests_on(&plan, &views)));
         let record = json::canonical(&Value::Object(carried.record.clone()));
         said.insert("record".into(), json!(Sha256::of(record.as_bytes())));
-        let epochs = epochs(&plan, &facts, known.restrictions);
+        let epochs = epochs(&plan, &facts, known);
         let Self { parcel, subject, .. } = self;
         Rechecked::Permit(Box::new(AuthorizedParcel {
             parcel,
@@ -404,6 +405,7 @@ fn undelivered(parcel: &Parcel, now: Timestamp) -> Vec<StreamChange> {
         purpose: Some(header.purpose.clone()),
         fields: Vec::new(),
         exchanges: vec![header.exchange.clone()],
+        emergency: None,
     };
     told.into_iter().map(|to| issue(notice(to))).collect()
 }

@@ -11,6 +11,7 @@ use crate::log::entry::{Commitments, Draft, Kind, Slot, Slots};
 use crate::log::proof::{LogVerifier, ProofFault, Receipt};
 use crate::parcel::ParcelChange;
 
+use super::bodies::{operator_body, slots};
 use super::delivery::{AuthorizedParcel, PendingDelivery, Released};
 use super::push::Consigned;
 use super::pushed;
@@ -32,6 +33,8 @@ pub(in crate::exchange) struct Account {
     pub purpose: Option<PurposeId>,
     pub record_type: Option<RecordTypeId>,
     pub subject: Option<Pseudonym>,
+    /// Others the entry is found by: of a mix-up, the one whose data they were.
+    pub also: Vec<Pseudonym>,
     pub case: Option<CaseId>,
     pub policy: Option<PolicyStamp>,
     /// The inputs of the decision, canonical, for replay.
@@ -67,6 +70,10 @@ pub(in crate::exchange) enum End {
         changes: Vec<StreamChange>,
         parcels: Vec<ParcelChange>,
         status: u16,
+        body: Map<String, Value>,
+    },
+    /// A document about a person for that person: `report` in the body leaves with the gateway's seal as well.
+    Report {
         body: Map<String, Value>,
     },
 }
@@ -105,6 +112,8 @@ pub(in crate::exchange) struct Disclosed {
     pub views: Map<String, Value>,
     /// What the disclosure rests on; if any has moved when the log commits, the fallback is what happened.
     pub epochs: Vec<(String, u64)>,
+    /// Whom to tell, in the same transaction.
+    pub changes: Vec<StreamChange>,
 }
 
 /// What the ledger is given: one entry to commit, or two of which it commits exactly one.
@@ -115,7 +124,8 @@ pub struct Sealed {
     pub changes: Vec<StreamChange>,
     /// Who the entry is about, for the question "who looked at me".
     pub subjects: Vec<Pseudonym>,
-    /// The claim this outcome closes; nothing for what no request asked for.
+    /// The claim this outcome closes; nothing for what no request asked for, nor for one member's part of a household's
+    /// request, which has one claim.
     pub closes: Option<ExchangeId>,
     /// Further entries of the same transaction.
     pub also: Vec<Self>,
@@ -222,6 +232,7 @@ impl Outcome {
             End::Fetch { .. } => Kind::Read,
             End::Push { consigned, .. } if consigned.iter().any(Consigned::is_kept) => Kind::Delivery,
             End::Push { .. } => Kind::Denial,
+            End::Report { .. } => Kind::Read,
             End::Register { kind, .. } => *kind,
         }
     }
@@ -234,7 +245,11 @@ impl Outcome {
             End::Push { consigned, .. } if !consigned.iter().any(Consigned::is_kept) => {
                 Some(Code::ExchangeDenied)
             }
-            End::Disclose(_) | End::Fetch { .. } | End::Push { .. } | End::Register { .. } => None,
+            End::Disclose(_)
+            | End::Fetch { .. }
+            | End::Push { .. }
+            | End::Register { .. }
+            | End::Report { .. } => None,
         }
     }
 
@@ -249,19 +264,24 @@ impl Outcome {
             | End::Fail { .. }
             | End::Fetch { .. }
             | End::Push { .. }
-            | End::Register { .. } => (None, None),
+            | End::Register { .. }
+            | End::Report { .. } => (None, None),
         }
     }
 
     /// Splits the outcome into what the ledger commits and what waits for the receipt.
     /// The salts are 256 random bits each; without them a commitment could be guessed open.
-    pub fn seal(mut self, salts: [[u8; 32]; 3]) -> (Pending, Sealed) {
+    pub fn seal(self, salts: [[u8; 32]; 3]) -> (Pending, Sealed) {
+        self.left_out().sealed(salts)
+    }
+
+    fn sealed(mut self, salts: [[u8; 32]; 3]) -> (Pending, Sealed) {
         let draft = self.draft(&salts);
         let mut sealed = Sealed {
             guard: None,
             changes: Vec::new(),
-            subjects: self.account.subject.iter().cloned().collect(),
-            closes: Some(draft.id.clone()),
+            subjects: self.account.subject.iter().chain(&self.account.also).cloned().collect(),
+            closes: self.account.request.within.is_none().then(|| draft.id.clone()),
             also: Vec::new(),
             parcels: Vec::new(),
             draft,
@@ -271,6 +291,7 @@ impl Outcome {
         match &mut self.end {
             End::Disclose(disclosed) => {
                 let epochs = std::mem::take(&mut disclosed.epochs);
+                sealed.changes = std::mem::take(&mut disclosed.changes);
                 let fallback = fallback.filter(|_| !epochs.is_empty());
                 sealed.guard = fallback.map(|fallback| Guarded { epochs, fallback });
             }
@@ -288,13 +309,16 @@ impl Outcome {
             End::Register { changes, parcels, .. } => {
                 (sealed.changes, sealed.parcels) = (std::mem::take(changes), std::mem::take(parcels));
             }
-            End::Deny(_) | End::Fail { .. } => {}
+            End::Deny(_) | End::Fail { .. } | End::Report { .. } => {}
         }
         let also = match &self.end {
             End::Push { .. } => &*sealed.also,
-            End::Deny(_) | End::Disclose(_) | End::Fail { .. } | End::Fetch { .. } | End::Register { .. } => {
-                &[]
-            }
+            End::Deny(_)
+            | End::Disclose(_)
+            | End::Fail { .. }
+            | End::Fetch { .. }
+            | End::Register { .. }
+            | End::Report { .. } => &[],
         };
         let also = also.iter().map(|one| Expected::of(&one.draft, one.guard.as_ref())).collect();
         let expected = Expected::of(&sealed.draft, sealed.guard.as_ref());
@@ -305,6 +329,9 @@ impl Outcome {
         let account = &self.account;
         let mut decision = account.decision.clone();
         decision.insert("request".into(), json!(account.request.digest));
+        if let Some(household) = &account.request.within {
+            decision.insert("household".into(), json!(household));
+        }
         match &self.end {
             End::Deny(refused) => {
                 decision.insert("outcomes".into(), Value::Array(refused.fields.clone()));
@@ -313,7 +340,11 @@ impl Outcome {
                 decision.insert("outcomes".into(), Value::Array(disclosed.fields.clone()));
                 decision.insert("record".into(), json!(Sha256::of(disclosed.record.as_bytes())));
             }
-            End::Fail { .. } | End::Fetch { .. } | End::Push { .. } | End::Register { .. } => {}
+            End::Fail { .. }
+            | End::Fetch { .. }
+            | End::Push { .. }
+            | End::Register { .. }
+            | End::Report { .. } => {}
         }
         let mut draft = Draft::new(self.kind(), account.request.exchange.clone());
         // Who sends receives nothing: its recipients' entries say who does.
@@ -333,6 +364,9 @@ impl Outcome {
         let mut decision = self.account.decision.clone();
         decision.insert("request".into(), json!(self.account.request.digest));
         decision.insert("overtaken".into(), Value::Bool(true));
+        if let Some(household) = &self.account.request.within {
+            decision.insert("household".into(), json!(household));
+        }
         let mut denial = draft.clone();
         denial.kind = Kind::Denial;
         denial.code = Some(Code::ExchangeDenied);
@@ -349,6 +383,7 @@ impl Account {
             purpose: None,
             record_type: None,
             subject: None,
+            also: Vec::new(),
             case: None,
             policy: None,
             decision: Map::new(),
@@ -356,58 +391,14 @@ impl Account {
     }
 
     fn slots(&self, decision: Map<String, Value>, salts: &[[u8; 32]; 3]) -> Slots {
-        slots(decision, operator_body(&self.request), (self.subject.as_ref(), self.case.as_ref()), salts)
-    }
-}
-
-/// The three bodies of an entry.
-pub(in crate::exchange) fn slots(
-    decision: Map<String, Value>,
-    operator: Value,
-    (whose, case): (Option<&Pseudonym>, Option<&CaseId>),
-    salts: &[[u8; 32]; 3],
-) -> Slots {
-    let [for_decision, for_operator, for_subject] = *salts;
-    let mut subject = Map::new();
-    if let Some(pseudonym) = whose {
-        subject.insert("subject".into(), json!(pseudonym));
-    }
-    if let Some(case) = case {
-        subject.insert("case".into(), json!(case));
-    }
-    Slots {
-        decision: Some(Slot::new(for_decision, &Value::Object(decision))),
-        operator: Some(Slot::new(for_operator, &operator)),
-        subject: (!subject.is_empty()).then(|| Slot::new(for_subject, &Value::Object(subject))),
-    }
-}
-
-/// Who asked, from where, with which token: erasable on its own.
-pub(in crate::exchange) fn operator_body(request: &VerifiedRequest) -> Value {
-    let sender = &request.sender;
-    json!({
-        "agency": sender.agency,
-        "office": sender.office,
-        "operator": sender.operator,
-        "location": sender.location,
-        "assurance": sender.assurance,
-        "carrier": sender.carrier,
-        "issuer": request.issuer,
-        "seal": request.seal,
-        "tokens": request.tokens,
-    })
-}
-
-impl VerifiedRequest {
-    /// The entry that tells of this request if nothing else ever does: a crash cut it short.
-    pub fn interrupted(&self, salts: [[u8; 32]; 2]) -> Draft {
-        let [for_decision, for_operator] = salts;
-        let mut draft = Draft::new(Kind::Interrupted, self.exchange.clone());
-        draft.consumer = Some(self.sender.agency.clone());
-        draft.slots.decision =
-            Some(Slot::new(for_decision, &json!({ "at": self.at, "request": self.digest })));
-        draft.slots.operator = Some(Slot::new(for_operator, &operator_body(self)));
-        draft
+        let whose = (self.subject.as_ref(), self.case.as_ref());
+        let mut bodies = slots(decision, operator_body(&self.request), whose, salts);
+        if !self.also.is_empty() {
+            let [.., for_subject] = *salts;
+            let subject = json!({ "subject": self.subject, "also": self.also });
+            bodies.subject = Some(Slot::new(for_subject, &subject));
+        }
+        bodies
     }
 }
 

@@ -26,7 +26,8 @@ use super::authorize::{
     Asks, Known, Towards, decision, epochs, facts, outcome_value, policy_stamp, question, reduce_for,
     rests_on, shown,
 };
-use super::outcome::{Account, Branch, End, Guarded, Outcome, Refused, Salts, Sealed, operator_body, slots};
+use super::bodies::{operator_body, slots};
+use super::outcome::{Account, Branch, End, Guarded, Outcome, Refused, Salts, Sealed};
 use super::pushed::{Addressed, Push, PushKey, RecipientName};
 use super::record::{AgencyRecord, Assurance, Said, SaidOf};
 use super::registered::{StreamChange, StreamKind, wrong_world};
@@ -127,6 +128,9 @@ fn check(push: &Push, known: &Known<'_>) -> Result<(), String> {
     if !(1..=RECIPIENTS_MAX).contains(&push.recipients.len()) || distinct.len() != push.recipients.len() {
         return Err(format!("expected 1 to {RECIPIENTS_MAX} recipients, each once"));
     }
+    if known.policy.purpose(&push.purpose).is_some_and(|purpose| purpose.review_hours.is_some()) {
+        return Err("an emergency is declared by whoever asks; nothing is pushed under it".to_owned());
+    }
     let kind = known.policy.record_type(&push.record_type);
     let kind = kind.ok_or_else(|| format!("unknown record type `{}`", push.record_type))?;
     if let Err(faults) = kind.check(push.record.0.clone()) {
@@ -201,7 +205,7 @@ impl Consignor<'_> {
                 refuse(refusal.code(), refusal.to_string())
             }
             Ok(plan) => {
-                let epochs = epochs(&plan, &facts, known.restrictions);
+                let epochs = epochs(&plan, &facts, known);
                 self.keep(to, seed, said, (&plan, epochs))
             }
         }
@@ -223,6 +227,7 @@ impl Consignor<'_> {
             recipient: &to.agency,
             subject,
             household: &household,
+            told: &[],
         };
         // It was checked before; a record that does not fit is nobody's.
         let sealed = Said { digest: request.digest, of: SaidOf::Bytes, by: Assurance::Seal };

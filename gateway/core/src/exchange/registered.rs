@@ -21,14 +21,16 @@ mod case_register;
 mod consent_register;
 mod notice_register;
 mod restriction_register;
+mod subject_register;
 mod withdrawal;
 
 pub use appeal_register::{AppealAsk, AppealEventAsk, Decided, WantedAsk, Words};
 pub use case_register::{CaseAsk, CaseEventAsk};
 pub use consent_register::{ConsentAsk, ConsentEventAsk};
-pub use notice_register::AckAsk;
-pub(super) use notice_register::issue;
+pub use notice_register::{AckAsk, ReviewAsk, Waiting};
+pub(super) use notice_register::{alert, issue};
 pub use restriction_register::{LiftAsk, RestrictionAsk};
+pub use subject_register::{CorrectionAsk, PersonPast, ReportAsk};
 pub use withdrawal::{WithdrawalAsk, WithdrawnItem};
 
 /// Which register a stream of events belongs to.
@@ -37,6 +39,8 @@ pub enum StreamKind {
     Appeal,
     Case,
     Consent,
+    /// A notice of an emergency: apart, so that those not reviewed are found at once.
+    Emergency,
     Notice,
     Parcel,
     Push,

@@ -43,6 +43,8 @@ struct Inputs {
     /// Of a copy that was made before: the views it was made at.
     held: Option<BTreeMap<FieldId, ViewId>>,
     outcomes: Option<Value>,
+    #[serde(default)]
+    refused: Option<String>,
 }
 
 /// Decides again. `body` is the decision slot's, `policy` the one whose hash is in the leaf.
@@ -69,9 +71,11 @@ pub fn replay(leaf: &Leaf, body: &str, policy: &Policy) -> Replayed {
             };
             outcomes.iter().map(outcome_value).collect()
         }
-        // A request refused as a whole has no fields, and its code is in the leaf.
+        // A request refused as a whole has no fields, and its code is in the leaf; a household's member is refused with one
+        // code whatever the cause, which the body tells.
         Err(refusal)
-            if leaf.content().code.as_ref().is_some_and(|code| code.as_str() == refusal.code().text()) =>
+            if inputs.refused.as_deref().or(leaf.content().code.as_ref().map(|code| code.as_str()))
+                == Some(refusal.code().text()) =>
         {
             Vec::new()
         }

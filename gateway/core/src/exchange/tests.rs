@@ -98,6 +98,7 @@ fn request(number: u8) -> VerifiedRequest {
         issuer: "cpi-lucca".to_owned(),
         tokens: vec![format!("token-{number}").parse().unwrap()],
         expires: NOW,
+        within: None,
     }
 }
 
@@ -161,6 +162,8 @@ fn disclosure(number: u8) -> Outcome {
         restrictions: &[],
         appeals: &[],
         case: Some(&case),
+        household: &[],
+        reasons: &[],
     };
     let exchange = match authorize(request, pull, &known) {
         Authorized::Permit(exchange) => exchange,
@@ -296,6 +299,8 @@ fn a_decision_that_rests_on_no_consent_denies_without_a_guard() {
         restrictions: &[],
         appeals: &[],
         case: Some(&case),
+        household: &[],
+        reasons: &[],
     };
     let Authorized::Deny(outcome) = authorize(request, pull, &known) else { panic!("permitted") };
     assert_eq!((outcome.kind(), outcome.code()), (Kind::Denial, Some(Code::ExchangeDenied)));

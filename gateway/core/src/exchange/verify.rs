@@ -51,6 +51,8 @@ pub struct VerifiedRequest {
     pub(in crate::exchange) issuer: String,
     pub(in crate::exchange) tokens: Vec<TokenId>,
     pub(in crate::exchange) expires: Timestamp,
+    /// The request this exchange is one part of: that of a whole household.
+    pub(in crate::exchange) within: Option<ExchangeId>,
 }
 
 /// Why a request is not believed.
@@ -120,6 +122,7 @@ pub fn verify(incoming: Incoming, trust: &Trust<'_>, now: Timestamp) -> Result<V
         issuer: message.issuer,
         tokens: std::iter::once(message.replay.1).chain(message.bearer).collect(),
         expires: message.expires,
+        within: None,
     })
 }
 

@@ -25,6 +25,7 @@ const SECTIONS: &[&str] = &[
     "legge",
     "lista",
     "matrice",
+    "nucleo",
     "pacchetto",
     "parti",
     "protocollo",

@@ -162,6 +162,7 @@ impl Policy {
             restrictions: section.restrictions(faults),
             acts: section.acts(faults),
             openings: section.openings(faults),
+            household: Vec::new(),
         };
         let requested = section.entry("richiesti").map(|word| fields(Some(word), faults));
         let expected = section.rows.iter().filter_map(|row| {

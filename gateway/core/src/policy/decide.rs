@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::opening::{Opened, Site};
-use super::record::{FieldIndex, RecordType};
+use super::record::{Field, FieldIndex, RecordType};
 use super::table::{Ceiling, Cell, Epoch, Needs, slot};
 use super::{
-    CaseRule, Facts, Gives, GrantIndex, Layer, Plan, Planned, Policy, Purpose, Question, Reason, Refusal,
-    Ruling,
+    CaseRule, Facts, Gives, GrantIndex, Layer, MemberFacts, Plan, Planned, Policy, Purpose, Question, Reason,
+    Refusal, Ruling,
 };
 use crate::case::Level;
-use crate::consent::RestrictionEffect;
+use crate::consent::{ConsentFact, Restriction, RestrictionEffect};
 use crate::id::{ConsentId, FieldId};
 use crate::view::ladder::ViewIndex;
 
@@ -31,7 +31,10 @@ impl Policy {
         let opened = self.open(&site, question);
         let mut work = Work::new(record, &opened, facts);
         work.narrow_by_rules(&site.epoch.ceilings(site.place.record, site.start, facts));
-        work.narrow_by_person(facts);
+        work.narrow_by_person(&facts.restrictions, |_| true);
+        for member in &facts.household {
+            work.narrow_by_person(&member.restrictions, Field::is_shared);
+        }
         work.close();
         if let Some(requested) = question.requested {
             work.narrow_by_request(requested)
@@ -188,6 +191,8 @@ struct Work<'a> {
     /// The person asked that it look as if there were nothing.
     concealed: Vec<bool>,
     met: Vec<Met>,
+    /// What each other member of the household has agreed to, field by field.
+    others: Vec<Vec<Met>>,
 }
 
 /// What of the conditions is met for one field.
@@ -210,6 +215,21 @@ impl Met {
             None
         };
         consent.map(usize::from)
+    }
+
+    /// As much as both allow. What does not depend on consent stays the subject's.
+    fn meet(&mut self, other: &Self) {
+        let by_act = self.needs.has(Needs::ACT);
+        let lacks = |need: Needs| !other.needs.has(need);
+        if lacks(Needs::AGREED) {
+            self.needs = self.needs.without(Needs::AGREED);
+        }
+        if lacks(Needs::EXPLICIT) {
+            self.needs = self.needs.without(Needs::EXPLICIT);
+            if !by_act {
+                self.needs = self.needs.without(Needs::EXPLICIT_OR_ACT);
+            }
+        }
     }
 
     fn add(&mut self, need: Needs) {
@@ -238,7 +258,18 @@ fn met(record: &RecordType, facts: &Facts) -> Vec<Met> {
             }
         }
     }
-    for (number, consent) in (0..u16::MAX).zip(&facts.consents) {
+    agree(record, &facts.consents, &mut met);
+    for field in facts.acts.iter().flat_map(|act| &act.fields) {
+        if let Some(met) = record.find(field).and_then(|index| met.get_mut(index.at())) {
+            met.add(Needs::ACT.and(Needs::EXPLICIT_OR_ACT));
+        }
+    }
+    met
+}
+
+/// Adds what these consents cover.
+fn agree(record: &RecordType, consents: &[ConsentFact], met: &mut [Met]) {
+    for (number, consent) in (0..u16::MAX).zip(consents) {
         match &consent.fields {
             None if consent.excluded.is_empty() => met.iter_mut().for_each(|met| met.agree(number)),
             None => {
@@ -255,12 +286,16 @@ fn met(record: &RecordType, facts: &Facts) -> Vec<Met> {
             }
         }
     }
-    for field in facts.acts.iter().flat_map(|act| &act.fields) {
-        if let Some(met) = record.find(field).and_then(|index| met.get_mut(index.at())) {
-            met.add(Needs::ACT.and(Needs::EXPLICIT_OR_ACT));
-        }
-    }
-    met
+}
+
+/// What each other member of the household has agreed to.
+fn met_by_others(record: &RecordType, facts: &Facts) -> Vec<Vec<Met>> {
+    let of = |member: &MemberFacts| {
+        let mut met = vec![Met::default(); record.fields.len()];
+        agree(record, &member.consents, &mut met);
+        met
+    };
+    facts.household.iter().map(of).collect()
 }
 
 fn marks(record: &RecordType, fields: &[FieldId]) -> Vec<bool> {
@@ -275,10 +310,16 @@ fn marks(record: &RecordType, fields: &[FieldId]) -> Vec<bool> {
 
 impl<'a> Work<'a> {
     fn new(record: &'a RecordType, opened: &'a Opened<'_>, facts: &Facts) -> Self {
-        let (met, cells) = (met(record, facts), opened.cells.as_ref());
+        let (mut met, cells) = (met(record, facts), opened.cells.as_ref());
+        let others = met_by_others(record, facts);
+        for (i, met) in met.iter_mut().enumerate() {
+            if record.fields.get(i).is_some_and(Field::is_shared) {
+                others.iter().filter_map(|member| member.get(i)).for_each(|member| met.meet(member));
+            }
+        }
         let standing = cells.iter().map(|cell| Standing { view: cell.view, cause: None }).collect();
         let concealed = vec![false; cells.len()];
-        Self { record, cells, by_owner: &opened.by_owner, standing, concealed, met }
+        Self { record, cells, by_owner: &opened.by_owner, standing, concealed, met, others }
     }
 
     /// Law, agreement, the two regulations, and the conditions they ask for. The first to speak is the one named.
@@ -350,12 +391,13 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn narrow_by_person(&mut self, facts: &Facts) {
-        for restriction in &facts.restrictions {
+    /// `reaches` tells the fields this person may speak for.
+    fn narrow_by_person(&mut self, restrictions: &[Restriction], reaches: impl Fn(&Field) -> bool) {
+        for restriction in restrictions {
             let concerned = restriction.fields.as_ref().map(|fields| marks(self.record, fields));
-            for i in 0..self.standing.len() {
+            for (i, field) in self.record.fields.iter().enumerate() {
                 let is_concerned = concerned.as_ref().is_none_or(|m| m.get(i).copied().unwrap_or_default());
-                if !is_concerned {
+                if !is_concerned || !reaches(field) {
                     continue;
                 }
                 match restriction.effect {
@@ -412,7 +454,8 @@ impl<'a> Work<'a> {
     }
 
     fn plan(self, record_type: Arc<RecordType>, facts: &Facts) -> Plan {
-        let mut consents: Vec<(ConsentId, u64)> = Vec::new();
+        let mut consents = Rested::default();
+        let mut shared = Vec::new();
         let mut fields = Vec::with_capacity(self.standing.len());
         let mut concealed = Vec::new();
         let rows = self.record.indices().zip(&self.record.fields).zip(self.standing.iter().zip(self.cells));
@@ -423,13 +466,14 @@ impl<'a> Work<'a> {
             } else if standing.view.shows() {
                 let needs = cell.needs.and(cell.law.needs);
                 let rests_on = self.met.get(i).and_then(|met| met.consent(needs));
-                let consent = rests_on.and_then(|at| facts.consents.get(at)).map(|fact| {
-                    let found = consents.iter().position(|(id, _)| *id == fact.consent);
-                    found.unwrap_or_else(|| {
-                        consents.push((fact.consent.clone(), fact.epoch));
-                        consents.len() - 1
-                    })
-                });
+                let consent = rests_on.and_then(|at| facts.consents.get(at)).map(|fact| consents.place(fact));
+                if field.is_shared() {
+                    let others = self.others.iter().zip(&facts.household);
+                    let rests_on = others.filter_map(|(met, member)| {
+                        member.consents.get(met.get(i)?.consent(needs)?).map(|fact| consents.place(fact))
+                    });
+                    shared.extend(rests_on.map(|consent| (index, consent)));
+                }
                 let limited_by = standing.cause.map(|(layer, _)| layer);
                 Ruling::Show { view: standing.view, grant: GrantIndex(cell.grant), consent, limited_by }
             } else {
@@ -441,7 +485,21 @@ impl<'a> Work<'a> {
             }
             fields.push(Planned { field: index, ruling });
         }
-        Plan { record_type, fields, consents, concealed }
+        Plan { record_type, fields, consents: consents.0, shared, concealed }
+    }
+}
+
+/// The consents a plan rests on, each once.
+#[derive(Default)]
+struct Rested(Vec<(ConsentId, u64)>);
+
+impl Rested {
+    fn place(&mut self, fact: &ConsentFact) -> usize {
+        let found = self.0.iter().position(|(id, _)| *id == fact.consent);
+        found.unwrap_or_else(|| {
+            self.0.push((fact.consent.clone(), fact.epoch));
+            self.0.len() - 1
+        })
     }
 }
 

@@ -40,11 +40,24 @@ pub struct Field {
     pub parent: Option<FieldIndex>,
     /// Not showing it must look like absence.
     pub conceal: bool,
+    pub about: About,
     pub file: String,
     pub line: u32,
 }
 
+/// Whom a field tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// Everybody in the household: shown as far as every one of them allows.
+    Household,
+    Person,
+}
+
 impl Field {
+    pub fn is_shared(&self) -> bool {
+        self.about == About::Household
+    }
+
     /// The member of the parent's items that holds a part.
     pub fn member(&self) -> Option<&str> {
         self.id.as_str().split_once('.').map(|(_, member)| member)
@@ -109,6 +122,11 @@ impl RecordType {
 
     pub fn find(&self, id: &FieldId) -> Option<FieldIndex> {
         self.names.get(id).copied()
+    }
+
+    /// Whether any of its fields tells of everybody in the household.
+    pub fn shares(&self) -> bool {
+        self.fields.iter().any(Field::is_shared)
     }
 
     pub fn indices(&self) -> impl Iterator<Item = FieldIndex> + use<> {

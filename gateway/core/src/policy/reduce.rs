@@ -88,12 +88,20 @@ impl Reduced {
 
 /// Applies a plan to the record it was made for. A record of another type shows nothing.
 pub fn reduce(plan: &Plan, record: AgencyValues, context: &Context<'_>) -> Reduced {
+    reduce_among(plan, record, context, &[])
+}
+
+/// The same for one member of a household: what a control field of one of them hides is hidden for all, so `told` are
+/// those that hold for the others.
+pub fn reduce_among(plan: &Plan, record: AgencyValues, context: &Context<'_>, told: &[FieldId]) -> Reduced {
     let kind = &plan.record_type;
     let mut source = if record.record_type == kind.id { record.values } else { Vec::new() };
     for index in &plan.concealed {
         source.get_mut(index.at()).and_then(Option::take);
     }
-    let mut findings = Findings { controls: true_controls(kind, &source), ..Findings::default() };
+    let mut controls = true_controls(kind, &source);
+    controls.extend(told.iter().filter(|field| !controls.contains(field)).cloned().collect::<Vec<_>>());
+    let mut findings = Findings { controls, ..Findings::default() };
     let rulings = obey(plan, &findings);
     let mut values = Vec::new();
     for (index, field) in kind.indices().zip(&kind.fields).filter(|(_, field)| field.parent.is_none()) {
@@ -172,6 +180,11 @@ fn shown(rulings: &[Planned], index: FieldIndex) -> Option<ViewIndex> {
         Ruling::Show { view, .. } => Some(view),
         Ruling::Unavailable | Ruling::Withhold { .. } => None,
     }
+}
+
+/// The control fields of a record that hold.
+pub fn controls_of(kind: &RecordType, record: &AgencyValues) -> Vec<FieldId> {
+    if record.record_type == kind.id { true_controls(kind, &record.values) } else { Vec::new() }
 }
 
 /// The control fields that hold.

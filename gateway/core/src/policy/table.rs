@@ -31,6 +31,10 @@ impl Needs {
         Self(self.0 | other.0)
     }
 
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }

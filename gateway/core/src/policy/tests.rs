@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::reduce::{Outcome, Reduced, reduce};
 use super::*;
-use crate::consent::RestrictionEffect;
+use crate::case::CaseFact;
+use crate::consent::{ConsentFact, RestrictionEffect};
 use crate::view::pseudonym::PairKey;
 use crate::view::transform::Context;
 
@@ -81,6 +82,7 @@ fn facts(provider: &str, consumer: &str) -> Facts {
         restrictions: Vec::new(),
         acts: Vec::new(),
         openings: Vec::new(),
+        household: Vec::new(),
     }
 }
 

@@ -59,7 +59,7 @@ fn a_restriction_closes_what_it_names_and_nothing_else() {
         ..Extent::default()
     };
     let held = none().record(impose(1, Ground::Opposition, extent)).unwrap();
-    assert_eq!(asks(&held, "anagrafica_nucleo", "cpi-lucca", at(2)), [RestrictionEffect::Withhold]);
+    assert_eq!(asks(&held, "anagrafica_nucleo", "cpi-lucca", at(2)), [RestrictionEffect::Conceal]);
     assert!(asks(&held, "posizione_lavoro", "cpi-lucca", at(2)).is_empty());
     assert!(asks(&held, "anagrafica_nucleo", "asl-toscana-nord-ovest", at(2)).is_empty());
     assert!(asks(&held, "anagrafica_nucleo", "cpi-lucca", at(100)).is_empty(), "it ends by itself");

@@ -137,6 +137,40 @@ fn a_file_of_keys_reads_back_and_its_faults_name_the_line() {
     assert_eq!(SubjectKeys::parse(&twice).unwrap_err(), SubjectKeysFault::EpochTwice(1));
 }
 
+#[test]
+fn a_new_epoch_is_known_before_it_is_written() {
+    let person = cf(&with_check("XXQNNA85C52B648"));
+    let text = format!("current 1\n{}", &*keys(&[1, 2]).to_text());
+    let held = SubjectKeys::parse(&text).unwrap();
+    assert_eq!(held.epochs(), (1, vec![1, 2]));
+    assert!(held.pseudonym(&person).as_str().starts_with("s1."));
+    let found: Vec<_> =
+        held.all(&person).iter().map(|p| p.as_str().split('.').next().unwrap().to_owned()).collect();
+    assert_eq!(found, ["s1", "s2"], "the one that is written comes first");
+    assert_eq!(SubjectKeys::parse(&held.to_text()).unwrap().epochs(), held.epochs());
+    let nobody = format!("current 3\n{}", &*keys(&[1, 2]).to_text());
+    assert_eq!(SubjectKeys::parse(&nobody).unwrap_err(), SubjectKeysFault::Current(3));
+    assert_eq!(SubjectKeys::parse("current one\n").unwrap_err(), SubjectKeysFault::Line(1));
+}
+
+#[test]
+fn keys_that_would_be_lost_are_named() {
+    let (old, new) = (keys(&[1, 2]), keys(&[2, 3]));
+    assert_eq!((old.missing_in(&new), new.missing_in(&old)), (vec![1], vec![3]));
+    assert!(old.missing_in(&keys(&[1, 2, 3])).is_empty());
+    let other = SubjectKeys::new(vec![(1, Zeroizing::new([9; 32]))]).unwrap();
+    assert_eq!(keys(&[1]).missing_in(&other), [1], "the same epoch with another key");
+}
+
+#[test]
+fn who_may_be_a_minor_follows_from_the_code_and_the_day() {
+    let on = |text: &str| parse_date(text).unwrap();
+    let of_2010 = cf(&with_check("XXQMTT10P03B648"));
+    assert!(of_2010.may_be_minor(on("2026-11-23")) && of_2010.may_be_minor(on("2028-09-02")));
+    assert!(!of_2010.may_be_minor(on("2028-09-03")));
+    assert!(!cf(&with_check("XXQNNA85C52B648")).may_be_minor(on("2026-11-23")));
+}
+
 /// Particulars of somebody who does not exist.
 fn anybody() -> impl Strategy<Value = CodiceFiscale> {
     let day = (1920_i32..2026, 1_u8..=12, 1_u8..=28);

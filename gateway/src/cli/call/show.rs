@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use varco_core::json;
 
-use super::{AnswerSeal, Received};
+use super::caller::{AnswerSeal, Received};
 use crate::cli::language::Language;
 
 /// The answer as one object: status, who sealed it, and the body.
@@ -35,12 +35,17 @@ pub fn as_text(received: &Received, language: Language) -> String {
     if received.status >= 400 {
         lines.extend(problem(&body));
     }
-    let text = |name: &str| body.get(name).and_then(Value::as_str);
-    lines.extend(text("exchange").map(|id| format!("{} {id}", language.choose("Scambio", "Exchange"))));
-    let empty = Map::new();
-    let record = body.get("record").and_then(Value::as_object).unwrap_or(&empty);
-    let fields = body.get("fields").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    lines.extend(fields.iter().filter_map(Value::as_object).map(|field| line(field, record)));
+    lines.extend(exchange(&body, language));
+    let members = body.get("members").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for (place, member) in members.iter().filter_map(Value::as_object).enumerate() {
+        let outcome = match member.get("outcome").and_then(Value::as_str) {
+            Some("disclosed") => language.choose("comunicato", "disclosed"),
+            Some("failed") => language.choose("il titolare non ha risposto", "the provider did not answer"),
+            Some(_) | None => language.choose("nulla da comunicare", "nothing to release"),
+        };
+        lines.push(format!("{} {}: {outcome}", language.choose("Componente", "Member"), place + 1));
+        lines.extend(exchange(member, language));
+    }
     let list = |name: &str| body.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     lines.extend(list("recipients").iter().filter_map(Value::as_object).map(recipient));
     for delivery in list("deliveries").iter().filter_map(Value::as_object) {
@@ -77,6 +82,18 @@ fn delivered(delivery: &Map<String, Value>, language: Language) -> Vec<String> {
     let empty = Map::new();
     let record = delivery.get("record").and_then(Value::as_object).unwrap_or(&empty);
     let fields = delivery.get("fields").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    lines.extend(fields.iter().filter_map(Value::as_object).map(|field| line(field, record)));
+    lines
+}
+
+/// The exchange and what became of its fields.
+fn exchange(body: &Map<String, Value>, language: Language) -> Vec<String> {
+    let text = |name: &str| body.get(name).and_then(Value::as_str);
+    let mut lines = Vec::new();
+    lines.extend(text("exchange").map(|id| format!("{} {id}", language.choose("Scambio", "Exchange"))));
+    let empty = Map::new();
+    let record = body.get("record").and_then(Value::as_object).unwrap_or(&empty);
+    let fields = body.get("fields").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     lines.extend(fields.iter().filter_map(Value::as_object).map(|field| line(field, record)));
     lines
 }

@@ -11,8 +11,10 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 use varco_core::id::TokenId;
-use varco_core::wire::{AnswerClaims, VerifiedMessage, sign_response, verify_request};
+use varco_core::wire::{AnswerClaims, Expectation, Rules, VerifiedMessage, sign_response, verify_request};
+use varco_jose::{SealSigner, SealTrust};
 
+use super::caller::Received;
 use super::*;
 use crate::pki::{Authority, Holder, Issued, Purpose, crl_pem};
 use crate::tls::testing::Folder;
@@ -142,7 +144,7 @@ async fn respond(
     trust: &SealTrust,
     signer: &SealSigner,
 ) -> (Response<Full<Bytes>>, Option<VerifiedMessage>) {
-    assert_eq!(request.uri().path(), PULLS);
+    assert!(request.uri().path().starts_with("/rest/varco/v1/pulls"));
     let (head, body) = request.into_parts();
     let text = |value: &hyper::http::HeaderValue| value.to_str().unwrap().to_owned();
     let headers = head.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
@@ -190,6 +192,10 @@ fn synthetic() -> CodiceFiscale {
     CodiceFiscale::build("Xxquercia", "Anna", birth, varco_core::subject::Sex::Female, "E715").unwrap()
 }
 
+fn signed(args: &Args, now: Timestamp) -> (Method, hyper::Uri, Message) {
+    args.caller.signed(planned(args).unwrap(), now).unwrap()
+}
+
 fn pull(
     world: &World,
     habit: Habit,
@@ -197,8 +203,8 @@ fn pull(
 ) -> (Result<Received, PullError>, Option<VerifiedMessage>) {
     let (port, thread) = world.gateway(habit);
     let args = world.args(port, more);
-    let (method, url, message) = signed(&args, crate::app::system_now()).unwrap();
-    let received = send(&args, (&method, &url), message);
+    let (method, url, message) = signed(&args, crate::app::system_now());
+    let received = args.caller.send((&method, &url), message);
     (received, thread.join().unwrap())
 }
 
@@ -237,7 +243,7 @@ fn a_request_that_is_only_shown_passes_the_wire_check() {
     let world = World::new();
     let now = crate::app::system_now();
     let args = world.args(1, &["--show-request", "--json"]);
-    let (_, _, message) = signed(&args, now).unwrap();
+    let (_, _, message) = signed(&args, now);
     let capture = Capture::parse(request_text(&args, &message, now).unwrap().as_bytes()).unwrap();
     assert!(capture.check().unwrap().verdict.is_ok());
     let plain = world.args(1, &["--show-request"]);
@@ -246,4 +252,18 @@ fn a_request_that_is_only_shown_passes_the_wire_check() {
         text.contains("agid-jwt-signature: ey") && !text.contains(synthetic().expose()),
         "no body is shown"
     );
+}
+
+#[test]
+fn a_household_is_read_from_a_file_a_line_each() {
+    let world = World::new();
+    let codes = format!("# the mother\n{0}\n\n  {0}  \n", synthetic().expose());
+    world.folder.write("members", codes);
+    let asked = household(&world.folder.0.join("members")).unwrap();
+    assert_eq!(
+        asked,
+        json!([{ "codice_fiscale": synthetic().expose() }, { "codice_fiscale": synthetic().expose() }])
+    );
+    world.folder.write("members", "not a code\n");
+    assert!(matches!(household(&world.folder.0.join("members")), Err(PullError::Subject)));
 }

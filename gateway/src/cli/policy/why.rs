@@ -157,6 +157,7 @@ impl Why {
             restrictions: if self.opposed.is_empty() { Vec::new() } else { vec![opposed] },
             acts: if self.act.is_empty() { Vec::new() } else { vec![act] },
             openings: Vec::new(),
+            household: Vec::new(),
         })
     }
 }

@@ -128,10 +128,17 @@ async fn a_stream_waits_for_its_agencies_until_it_does_not(world: World) {
     };
     assert_eq!(ids(&cpi).await, ["a", "b"]);
     assert_eq!(ids(&asl).await, ["b"]);
+    let all = async || -> Vec<String> {
+        let waiting = store.read().waiting(StreamKind::Notice).await.unwrap();
+        waiting.into_iter().map(|stream| stream.id).collect()
+    };
+    assert_eq!(all().await, ["a", "b"], "each once, whoever it waits for");
+    assert!(store.read().waiting(StreamKind::Emergency).await.unwrap().is_empty());
     assert!(store.read().waiting_for(&cpi, StreamKind::Consent).await.unwrap().is_empty());
     store.append(enter(2, vec![change("b", 1, &[])])).await.unwrap();
     assert_eq!(ids(&cpi).await, ["a"]);
     assert!(ids(&asl).await.is_empty());
+    assert_eq!(all().await, ["a"]);
     // A change that says nothing of it leaves it as it is.
     let silent = Change { waits_for: None, ..change("a", 1, &[]) };
     store.append(enter(3, vec![silent])).await.unwrap();

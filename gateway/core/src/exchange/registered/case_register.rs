@@ -10,11 +10,11 @@ use crate::case::{self, Case};
 use crate::code::Code;
 use crate::exchange::ask::SubjectName;
 use crate::exchange::outcome::Outcome;
-use crate::exchange::verify::VerifiedRequest;
+use crate::exchange::verify::{Sender, VerifiedRequest};
 use crate::id::{AgencyId, CaseId, OfficeId, PurposeId};
 use crate::json;
 use crate::log::entry::Kind;
-use crate::registry::AgencyKind;
+use crate::registry::{Agency, AgencyKind};
 use crate::time::Timestamp;
 
 /// The body of `POST /cases`: the sender becomes the person responsible.
@@ -36,7 +36,7 @@ pub enum CaseEventAsk {
     AddSubject { subject: SubjectName },
     ApproveEscalation {},
     Close {},
-    Escalate { agencies: BTreeSet<AgencyId> },
+    Escalate { agencies: BTreeSet<AgencyId>, needs: BTreeSet<case::Need> },
     HandOver { to: case::Operator },
     RemoveMember { operator: case::Operator },
     RemoveSubject { subject: SubjectName },
@@ -89,23 +89,27 @@ impl Registered<'_> {
             let mut subjects = Vec::new();
             let change = match ask {
                 CaseEventAsk::AddMember { member } => {
-                    let agency = self
-                        .registry
-                        .agency(&member.operator.agency)
-                        .filter(|agency| agency.is_active(request.at));
-                    agency.ok_or_else(|| {
-                        Refusal(Code::RequestInvalid, "the member's agency is not active".into())
-                    })?;
+                    self.check_joins(&member, &case, request.at)?;
                     case::Change::AddMember { member }
                 }
                 CaseEventAsk::AddSubject { subject } => {
+                    let known = self.keys.all(&subject.codice_fiscale);
+                    if known.iter().any(|pseudonym| case.subjects().contains(pseudonym)) {
+                        let detail = "the person is in the case already";
+                        return Err(Refusal(Code::CaseConflict, detail.into()));
+                    }
                     let subject = self.subject(&subject)?;
                     subjects.push(subject.clone());
                     case::Change::AddSubject { subject }
                 }
                 CaseEventAsk::ApproveEscalation {} => case::Change::ApproveEscalation,
                 CaseEventAsk::Close {} => case::Change::Close,
-                CaseEventAsk::Escalate { agencies } => case::Change::Escalate { agencies },
+                CaseEventAsk::Escalate { agencies, needs } => {
+                    for agency in &agencies {
+                        self.active(agency, request.at)?;
+                    }
+                    case::Change::Escalate { agencies, needs }
+                }
                 CaseEventAsk::HandOver { to } => case::Change::HandOver { to },
                 CaseEventAsk::RemoveMember { operator } => case::Change::RemoveMember { operator },
                 CaseEventAsk::RemoveSubject { subject } => {
@@ -130,6 +134,25 @@ impl Registered<'_> {
         })
     }
 
+    fn active(&self, agency: &AgencyId, now: Timestamp) -> Result<&Agency, Refusal> {
+        let found = self.registry.agency(agency).filter(|agency| agency.is_active(now));
+        found.ok_or_else(|| {
+            Refusal(Code::RequestInvalid, "the agency is not in the registry, or not active".into())
+        })
+    }
+
+    /// An équipe of the first level is of Comune, employment centre and their partners; a health authority joins by
+    /// escalation, unless it opened the case.
+    fn check_joins(&self, member: &case::Member, case: &Case, now: Timestamp) -> Result<(), Refusal> {
+        let agency = self.active(&member.operator.agency, now)?;
+        let is_in = case.members(now).any(|known| known.operator.agency == agency.id);
+        if agency.kind == AgencyKind::Asl && case.level() == case::Level::First && !is_in {
+            let detail = "a health authority joins the équipe by escalation to level 2";
+            return Err(Refusal(Code::CaseConflict, detail.into()));
+        }
+        Ok(())
+    }
+
     /// `GET /cases/{id}`.
     pub fn read_case(&self, request: VerifiedRequest, case: Option<Case>) -> Outcome {
         settle(request, |request| {
@@ -147,7 +170,7 @@ impl Done {
         kind: Kind,
         status: u16,
     ) -> Self {
-        let body = Map::from_iter([("case".to_owned(), case_view(case, request.at))]);
+        let body = Map::from_iter([("case".to_owned(), case_view(case, &request.sender, request.at))]);
         Self { subject: None, case: Some(case.header.id.clone()), kind, changes, status, body }
     }
 }
@@ -161,17 +184,41 @@ fn case_event(request: &VerifiedRequest, change: case::Change) -> case::Event {
     case::Event { at: request.at, by: operator(&request.sender), request: request.digest, change }
 }
 
-fn case_view(case: &Case, now: Timestamp) -> Value {
-    json!({
+/// A case as the asking agency may know it. Who is followed is never in it. A third-sector partner sees the case's frame and
+/// its own people; whoever is there for a meeting sees how things stand, and not how they came to be.
+fn case_view(case: &Case, reader: &Sender, now: Timestamp) -> Value {
+    let is_partner = reader.kind == AgencyKind::Ets;
+    let own = |member: &&case::Member| member.operator.agency == reader.agency;
+    let members: Vec<_> = case.members(now).filter(|member| !is_partner || own(member)).collect();
+    let mut view = json!({
         "id": case.header.id,
         "epoch": case.epoch(),
         "level": case.level(),
         "purposes": case.header.purposes,
         "closed": case.closed(),
         "responsible": case.responsible(),
-        "awaited": case.awaited(),
-        "members": case.members(now).collect::<Vec<_>>(),
-    })
+        "members": members,
+    });
+    let stays = case.members(now).filter(own).any(|member| member.until.is_none());
+    if let (Value::Object(view), false) = (&mut view, is_partner) {
+        view.insert("awaited".into(), json!(case.awaited()));
+        if stays || case.closed().is_some() {
+            view.insert("events".into(), case.events().iter().map(event_view).collect());
+        }
+    }
+    view
+}
+
+/// Who did what, when. People who are followed are counted, not named.
+fn event_view(event: &case::Event) -> Value {
+    let mut view = json!(event.change);
+    if let Value::Object(view) = &mut view {
+        view.remove("subject");
+        view.remove("subjects");
+        view.insert("at".into(), json!(event.at));
+        view.insert("by".into(), json!(event.by));
+    }
+    view
 }
 
 impl From<case::CaseFault> for Refusal {

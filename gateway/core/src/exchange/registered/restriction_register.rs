@@ -70,7 +70,7 @@ impl Registered<'_> {
             let (id, ground, extent) = (RestrictionId::from(request.exchange()), ask.ground, ask.extent);
             let told = notices_of(request, ground, &extent, past);
             let change = Change::Impose { id: id.clone(), ground, extent };
-            let event = Event { at: request.at, word: self.word(ask.word, request), change };
+            let event = Event { at: request.at, word: self.word_of(&ask.word, request), change };
             let mut changes = vec![restriction_change(&held, &event)];
             held.record(event)?;
             changes.extend(told);
@@ -97,7 +97,7 @@ impl Registered<'_> {
             };
             let stream = held.into_iter().find(|stream| stream.standing().iter().any(mine));
             let stream = stream.ok_or_else(|| Refusal::unknown(Code::RestrictionUnknown))?;
-            let word = self.word(ask.word, request);
+            let word = self.word_of(&ask.word, request);
             let event = Event { at: request.at, word, change: Change::Lift { id: id.clone() } };
             let changes = vec![restriction_change(&stream, &event)];
             stream.record(event)?;
@@ -131,16 +131,16 @@ impl Registered<'_> {
         })
     }
 
-    fn word(&self, ask: WordAsk, request: &VerifiedRequest) -> Word {
+    pub(super) fn word_of(&self, ask: &WordAsk, request: &VerifiedRequest) -> Word {
         Word {
             capacity: ask.capacity,
-            by: ask.by.map(|by| self.keys.pseudonym(&by.codice_fiscale)),
-            mandate: ask.mandate,
+            by: ask.by.as_ref().map(|by| self.keys.pseudonym(&by.codice_fiscale)),
+            mandate: ask.mandate.clone(),
             method: ask.method,
             collected_by: consent::Collector {
                 agency: request.sender.agency.clone(),
                 operator: request.sender.operator.clone(),
-                access_point: ask.access_point,
+                access_point: ask.access_point.clone(),
             },
             request: request.digest,
         }

@@ -3,7 +3,7 @@
 use super::super::fault::{Faults, Place, Problem, shown};
 use super::super::text::{Section, Word};
 use super::super::{
-    Act, Agreement, AgreementParty, CaseRule, Column, ConsentRole, Gives, Purpose, PurposeRecord,
+    Act, Agreement, AgreementParty, CaseRule, Column, ConsentRole, Gives, Purpose, PurposeRecord, Visibility,
 };
 use super::{Sections, YES_NO, choice, id, period};
 use crate::case::Level;
@@ -192,6 +192,8 @@ const PURPOSE_WORDS: &[&str] = &[
     "dpia",
     "conservazione",
     "chiamate_giorno",
+    "riesame_ore",
+    "visibile",
 ];
 
 fn purpose(section: &Section, acts: &[Act], known: &[Column], faults: &mut Faults) -> Option<Purpose> {
@@ -220,15 +222,12 @@ fn purpose(section: &Section, acts: &[Act], known: &[Column], faults: &mut Fault
     };
     let gives = if yes("solo_aggregati") { Gives::Aggregates } else { Gives::Records };
     let same_kind = yes("stesso_tipo");
+    let visible = section.entry("visibile").is_none() || yes("visibile");
+    let visibility = if visible { Visibility::Shown } else { Visibility::Withheld };
     let acts = cited(section.required("base", faults), acts, faults);
     let (from, until) = period(section.entry("dal"), section.entry("al"), faults);
-    let daily_calls = section.entry("chiamate_giorno").and_then(|word| {
-        let number = word.text.parse().ok();
-        if number.is_none() {
-            faults.add(&word.place, Problem::Value { word: shown(&word.text), expected: "a whole number" });
-        }
-        number
-    });
+    let daily_calls = number(section.entry("chiamate_giorno"), faults);
+    let review_hours = number(section.entry("riesame_ore"), faults);
     Some(Purpose {
         id: id?,
         name,
@@ -245,7 +244,18 @@ fn purpose(section: &Section, acts: &[Act], known: &[Column], faults: &mut Fault
         dpia: section.entry("dpia").map(|word| word.text.clone()),
         retention: section.entry("conservazione").map(|word| word.text.clone()),
         daily_calls,
+        review_hours,
+        visibility,
     })
+}
+
+fn number(word: Option<&Word>, faults: &mut Faults) -> Option<u32> {
+    let word = word?;
+    let number = word.text.parse().ok();
+    if number.is_none() {
+        faults.add(&word.place, Problem::Value { word: shown(&word.text), expected: "a whole number" });
+    }
+    number
 }
 
 /// The record types a purpose gives; whether they and their fields exist is checked when the records are known.

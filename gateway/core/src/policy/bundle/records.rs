@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::Category;
 use super::super::fault::{Faults, Place, Problem};
-use super::super::record::{Control, Field, FieldIndex, Implication, RecordType, with_parts};
+use super::super::record::{About, Control, Field, FieldIndex, Implication, RecordType, with_parts};
 use super::super::text::{Section, Word};
 use super::agreement::KINDS;
 use super::dictionary::Dictionary;
@@ -30,7 +30,7 @@ pub fn read(sections: &Sections, words: &Dictionary<'_>, faults: &mut Faults) ->
     for section in sections.named("record", faults) {
         records.extend(record(section, words, faults));
     }
-    for kind in ["implica", "controlli", "matrice"] {
+    for kind in ["implica", "controlli", "matrice", "nucleo"] {
         for section in sections.of(kind) {
             let name = section.name.text.as_str();
             if !sections.of("record").iter().any(|record| record.name.text == name) {
@@ -45,6 +45,9 @@ pub fn read(sections: &Sections, words: &Dictionary<'_>, faults: &mut Faults) ->
         for section in sections.of("controlli").iter().filter(of_record) {
             let found = controls(section, record, faults);
             record.controls.extend(found);
+        }
+        for section in sections.of("nucleo").iter().filter(of_record) {
+            share(section, record, faults);
         }
         let mut implications = parts_imply_their_lists(record);
         for section in sections.of("implica").iter().filter(of_record) {
@@ -111,6 +114,7 @@ fn record(section: &Section, words: &Dictionary<'_>, faults: &mut Faults) -> Opt
             scope,
             parent: None,
             conceal: category == Category::Protected,
+            about: About::Person,
             file: row.place.file.clone(),
             line: row.place.line,
         });
@@ -213,6 +217,20 @@ fn controls(section: &Section, record: &RecordType, faults: &mut Faults) -> Vec<
         controls.push(Control { field: index, conceals });
     }
     controls
+}
+
+/// The fields that tell of everybody in the household, with their parts.
+fn share(section: &Section, record: &mut RecordType, faults: &mut Faults) {
+    section.allow(&["campi"], &[], faults);
+    let named = section.required("campi", faults).map(Word::list).unwrap_or_default();
+    for index in named.iter().filter_map(|word| field(word, record, faults)).collect::<Vec<_>>() {
+        let parts: Vec<_> = record.parts(index).map(|(part, _)| part).collect();
+        for at in parts.into_iter().chain([index]) {
+            if let Some(field) = record.fields.get_mut(at.at()) {
+                field.about = About::Household;
+            }
+        }
+    }
 }
 
 /// Showing a part shows that the item is there: it needs the whole list.

@@ -257,3 +257,64 @@ fn outcomes_are_recomputed_from_the_plan_and_the_findings_alone() {
     let read_back = serde_json::from_value(findings).unwrap();
     assert_eq!(crate::policy::reduce::outcomes(&plan, &read_back), out.outcomes);
 }
+
+#[test]
+fn a_field_about_the_household_needs_everybody_and_the_others_do_not() {
+    let policy = shipped();
+    let member = |consents| MemberFacts { consents, restrictions: Vec::new() };
+    let with = |household| ask(&policy, ISEE, "F02", &Facts { household, ..agreed() }).unwrap();
+    let plan = with(vec![member(vec![consent(None)]), member(vec![consent(None)])]);
+    assert_eq!(word(&plan, "isee_fascia"), "intero");
+    let plan = with(vec![member(vec![consent(None)]), member(Vec::new())]);
+    assert_eq!(word(&plan, "isee_fascia"), "Person: ConsentMissing");
+    assert_eq!(word(&plan, "adi_sfl"), "intero");
+    let narrower = consent(Some(&["adi_sfl"]));
+    assert_eq!(word(&with(vec![member(vec![narrower])]), "isee_fascia"), "Person: ConsentMissing");
+}
+
+#[test]
+fn the_plan_names_every_members_consent_that_a_shared_field_rests_on() {
+    let policy = shipped();
+    let mut other = consent(None);
+    other.consent = "0198f0c2-cccc-7fff-bfff-ffffffffffff".parse().unwrap();
+    let household = vec![MemberFacts { consents: vec![other.clone()], restrictions: Vec::new() }];
+    let plan = ask(&policy, ISEE, "F02", &Facts { household, ..agreed() }).unwrap();
+    assert_eq!(plan.consents().len(), 2);
+    let rests_on = |field: &str| {
+        let index = plan.record_type.find(&field.parse().unwrap()).unwrap();
+        plan.shared(index).map(|(id, _)| id.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(rests_on("isee_fascia"), [other.consent]);
+    assert!(rests_on("adi_sfl").is_empty());
+}
+
+#[test]
+fn a_third_sector_partner_sees_the_project_and_nothing_else() {
+    let mut files = shipped_files();
+    let agreement = files.iter_mut().find(|(path, _)| path == "protocollo.txt").unwrap();
+    let mut text = String::from_utf8(agreement.1.clone()).unwrap();
+    let last = "cpi-lucca              | cpi    |";
+    assert!(text.contains(last));
+    text = text.replace(last, &format!("ets-cooperativa        | ets    | Cooperativa\n{last}"));
+    agreement.1 = text.into_bytes();
+    let policy = load(&files);
+    let mut facts = facts("comune-lucca", "comune-capannori");
+    facts.consumer =
+        Party { agency: "ets-cooperativa".parse().unwrap(), kind: AgencyKind::Ets, office: None };
+    facts.consents = vec![consent(None)];
+    for purpose in policy.purposes.iter().filter(|purpose| purpose.from.is_none()) {
+        facts.case = Some(case(Level::First, &[purpose.id.as_str()]));
+        for record in policy.record_types() {
+            facts.provider = party(match record.owners.first() {
+                Some(AgencyKind::Cpi) => "cpi-lucca",
+                Some(AgencyKind::Asl) => "asl-toscana-nord-ovest",
+                _ => "comune-lucca",
+            });
+            let plan = ask(&policy, record.id.as_str(), purpose.id.as_str(), &facts);
+            let shows = plan.is_ok_and(|plan| !plan.is_empty());
+            let is_project =
+                purpose.id.as_str() == "F04-ets" && record.id.as_str() == "progetto_personalizzato";
+            assert_eq!(shows, is_project, "{} under {}", record.id, purpose.id);
+        }
+    }
+}

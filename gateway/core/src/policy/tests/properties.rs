@@ -102,6 +102,7 @@ impl Draw {
             restrictions: self.restrictions.iter().map(restriction).collect(),
             acts: vec![ActFact { reference: "RG 1/2026".into(), fields: names(&self.acts) }],
             openings: Vec::new(),
+            household: Vec::new(),
         };
         let requested = self.requested.as_deref().map(names);
         Asked { purpose: purpose.id.clone(), facts, requested, record }
@@ -306,6 +307,27 @@ proptest! {
             let ladder = &plan.record_type.field(one.to).unwrap().ladder;
             prop_assert!(ladder.is_within(one.at_least, told), "{view:?} of {:?}", one.from);
             prop_assert!(!plan.concealed.contains(&one.to) || plan.concealed.contains(&one.from));
+        }
+    }
+
+    #[test]
+    fn another_member_of_the_household_never_widens_and_speaks_for_shared_fields_only(
+        draw in draw(), other in draw(),
+    ) {
+        let mut asked = draw.asked();
+        let Ok(before) = asked.put(&POLICY) else { return Ok(()) };
+        let theirs = Draw { record: draw.record, purpose: draw.purpose, ..other }.asked().facts;
+        asked.facts.household =
+            vec![MemberFacts { consents: theirs.consents, restrictions: theirs.restrictions }];
+        let after = asked.put(&POLICY).unwrap();
+        for (one, two) in before.fields.iter().zip(&after.fields) {
+            let field = before.record_type.field(one.field).unwrap();
+            let view = |ruling: Ruling| match ruling {
+                Ruling::Show { view, .. } => view,
+                Ruling::Unavailable | Ruling::Withhold { .. } => ViewIndex::WITHHOLD,
+            };
+            prop_assert!(field.ladder.is_within(view(two.ruling), view(one.ruling)), "{}", field.id);
+            prop_assert!(field.is_shared() || view(one.ruling) == view(two.ruling), "{}", field.id);
         }
     }
 
