@@ -151,7 +151,7 @@ async fn sessions_cannot_write(world: World) {
 async fn a_statement_that_takes_too_long_is_ended(world: World) {
     let endless = match world.sql.database.dialect() {
         Dialect::Mysql => "SELECT SLEEP(30)",
-        Dialect::Postgres => "SELECT pg_sleep(30)::text",
+        Dialect::Postgres => "SELECT PG_SLEEP(30)::text",
         Dialect::Sqlite => {
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT CAST(count(*) AS TEXT) FROM n"
         }
