@@ -5,11 +5,13 @@ each transaction as it understood them. Resources to hold are read from the file
 """
 
 import asyncio
+import collections
 import json
 import os
 import socket
 import ssl
 import sys
+import urllib.parse
 import uuid
 
 os.environ["FHIR_SEQUENCE"] = "R4B"
@@ -27,7 +29,7 @@ PAGE = 2
 
 app = FHIRStarter(title="ASL")
 provider = FHIRProvider()
-held = {"Patient": {}, "Condition": {}, "Observation": {}, "DocumentReference": {}}
+held = collections.defaultdict(dict)
 # Keys of conditional creations that were carried out.
 created = {}
 listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -69,10 +71,11 @@ def page(context, kind, matches, model):
 
 @provider.search_type(Patient)
 async def patients(context: InteractionContext, identifier: str | None) -> Bundle:
-    system, value = (identifier or "|").split("|")
+    # With a comma between: either of them.
+    wanted = [one.split("|") for one in (identifier or "|").split(",")]
 
     def matches(r):
-        return any(i.get("system") == system and i.get("value") == value for i in r.get("identifier", []))
+        return any([i.get("system"), i.get("value")] in wanted for i in r.get("identifier", []))
 
     return page(context, "Patient", matches, Patient)
 
@@ -112,20 +115,20 @@ def enter(entry):
     kind, unless = entry["request"]["url"], entry["request"]["ifNoneExist"]
     resource = entry["resource"]
     assert entry["request"]["method"] == "POST" and resource["resourceType"] == kind
-    for identifier in resource["identifier"]:
-        once = (kind, identifier["system"], identifier["value"])
-        if once in created:
-            return {"response": {"status": "200 OK", "location": f"{kind}/{created[once]}"}}
-    assert unless.startswith("identifier=")
+    name, condition = unless.split("=", 1)
+    assert name == "identifier"
+    system, value = urllib.parse.unquote(condition).split("|")
+    if (kind, system, value) in created:
+        return {"response": {"status": "200 OK", "location": f"{kind}/{created[kind, system, value]}"}}
     keep(resource)
-    created.update({(kind, i["system"], i["value"]): resource["id"] for i in resource["identifier"]})
+    created.update({(kind, i.get("system"), i["value"]): resource["id"] for i in resource["identifier"]})
     return {"response": {"status": "201 Created", "location": f"{kind}/{resource['id']}"}}
 
 
 for resource in json.load(open(holdings)):
     keep(resource)
     for i in resource.get("identifier", []):
-        created[(resource["resourceType"], i["system"], i["value"])] = resource["id"]
+        created[(resource["resourceType"], i.get("system"), i["value"])] = resource["id"]
 
 config = uvicorn.Config(
     app,

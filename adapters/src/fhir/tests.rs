@@ -131,7 +131,7 @@ async fn icf_codes_are_sorted_by_what_they_begin_with() {
         "icf_attivita_ambiente": [{ "codice": "d450", "qualificatore": "2" }, { "codice": "e310", "qualificatore": "+2" }],
         "icf_lavoro": [{ "codice": "d850", "qualificatore": "3" }],
         "icf_corpo": [{ "codice": "b280" }, { "codice": "s750" }],
-        "icf_protetti": [{ "codice": "b152", "qualificatore": "3" }],
+        "icf_protetti": [{ "codice": "b152", "qualificatore": "3" }, { "codice": "d0" }],
     });
     assert_eq!(Value::Object(record.fields().clone()), expected);
 }

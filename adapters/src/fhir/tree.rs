@@ -122,7 +122,8 @@ fn icf(observations: &[Value], protected: &[String]) -> Value {
             let item = json!({ "codice": code, "qualificatore": qualifier });
             let begins = |with: &String| code.starts_with(with.as_str());
             match code.as_bytes() {
-                _ if protected.iter().any(begins) => kept.push(item),
+                // A code that is none of the classification's may be anything.
+                _ if !is_icf(&code) || protected.iter().any(begins) => kept.push(item),
                 [b'd', b'8', ..] => work.push(item),
                 [b'd' | b'e', ..] => activities.push(item),
                 _ => body.push(item),
@@ -137,9 +138,6 @@ fn coded(part: &Value) -> Option<(String, Value)> {
     let code =
         codings(part.get("code")?).find(|coding| text(coding, "system").is_some_and(|s| ICF.contains(&s)))?;
     let (code, behind) = text(code, "code").map(|code| code.split_once('.').unwrap_or((code, "")))?;
-    if !is_icf(code) {
-        return None;
-    }
     let value = part.get("valueCodeableConcept").and_then(|concept| {
         codings(concept)
             .find_map(|coding| text(coding, "code"))

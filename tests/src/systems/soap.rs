@@ -62,7 +62,7 @@ async fn a_soap_service_by_others_gives_and_takes_records_in_both_versions() {
         let record = json!({ "identificativo_sap": "SAP-2", "titolo_studio": "LSE" });
         for again in [false, true] {
             let accepted = behind.deliver(RECORD, record.as_object().unwrap()).await.unwrap();
-            assert_eq!(accepted.without_place, []);
+            assert!(accepted.without_place.is_empty());
             let heard = system.heard();
             assert_eq!(heard["again"], again);
             let sent = heard["args"]["SAP"].as_str().unwrap();
