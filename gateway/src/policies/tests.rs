@@ -305,6 +305,7 @@ fn a_new_party_record_type_and_purpose_are_texts_and_need_no_release() {
         consents: Vec::new(),
         restrictions: Vec::new(),
         acts: Vec::new(),
+        household: Vec::new(),
         openings: Vec::new(),
     };
     let at = |now: Timestamp| {
