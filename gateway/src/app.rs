@@ -18,6 +18,7 @@ use varco_jose::{CopyKeeper, SealSigner, SealTrust};
 use varco_store::store::Store;
 
 use crate::alerts::Alerts;
+use crate::documents::Documents;
 use crate::limits::Limiter;
 use crate::outbox::Outbox;
 use crate::policies::Schedule;
@@ -43,6 +44,8 @@ pub struct App {
     pub clock: Clock,
     pub entropy: Entropy,
     pub store: Store,
+    /// What was read of it and cannot have changed.
+    pub documents: Documents,
     pub in_force: ArcSwap<InForce>,
     pub schedule: ArcSwap<Schedule>,
     /// Why the last change of policy that was brought is not in force, if it is not.
@@ -113,7 +116,9 @@ impl App {
     }
 
     pub fn salts<const N: usize>(&self) -> [[u8; 32]; N] {
-        std::array::from_fn(|_| self.random())
+        let mut salts = [[0; 32]; N];
+        (self.entropy)(salts.as_flattened_mut());
+        salts
     }
 }
 

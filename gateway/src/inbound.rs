@@ -1,7 +1,6 @@
 //! One request, top to bottom. The only place where the chain of `varco_core::exchange` is walked.
 
-use std::future::poll_fn;
-use std::task::Poll;
+use std::time::Instant;
 
 use varco_adapters::Context;
 use varco_core::appeal::Appeal;
@@ -10,21 +9,23 @@ use varco_core::code::Code;
 use varco_core::consent::Consent;
 use varco_core::exchange::{
     AckAsk, AgencyRecord, Answer, AppealAsk, AppealEventAsk, Authorized, AuthorizedExchange, CaseAsk,
-    CaseEventAsk, ConsentAsk, ConsentEventAsk, CorrectionAsk, HouseholdPull, Incoming, Known, LiftAsk,
-    LoggedOutcome, Outcome, PersonPast, Pull, Registered, ReleaseError, ReportAsk, RestrictionAsk, ReviewAsk,
-    SearchAsk, SignError, Stamp, Trust, VerifiedRequest, VerifyError, WithdrawalAsk, authorize,
-    reduce_household, verify,
+    CaseEventAsk, ConsentAsk, ConsentEventAsk, CorrectionAsk, Incoming, Known, LiftAsk, LoggedOutcome,
+    Outcome, PersonPast, Pull, Registered, ReleaseError, ReportAsk, RestrictionAsk, ReviewAsk, SearchAsk,
+    SignError, Stamp, Trust, VerifiedRequest, VerifyError, WithdrawalAsk, authorize, verify,
 };
 use varco_core::hash::Sha256;
 use varco_core::id::{AppealId, CaseId, ConsentId, ExchangeId, IdFault, NoticeId, Pseudonym, RestrictionId};
 use varco_core::restriction::Restrictions;
-use varco_store::submission::{AppendError, ClaimError};
+use varco_store::submission::{AppendError, ClaimError, Found, Wanted};
 
 use crate::app::App;
 use crate::appeals;
+use crate::basis;
+use crate::household;
 use crate::limits::LimitError;
 use crate::pushes::{self, Page};
 use crate::registers::{self, Unreadable};
+use crate::telemetry::metrics;
 
 /// What a verified request is for. Identifiers come from the path; persons only ever come from the body.
 #[derive(Debug)]
@@ -134,11 +135,12 @@ pub async fn answer(app: &App, call: Call, incoming: Incoming) -> Result<Answer,
         return Err(Unanswered::NoQuorum);
     }
     app.limiter.operator(&request.sender().agency, &request.sender().operator)?;
-    app.store.claim(registers::claim(&request, app.salts())).await?;
+    let wanted = wanted(app, &call, &request);
+    let found = app.store.claim_and_look(registers::claim(&request, app.salts()), wanted).await?;
     // From here on nothing returns early: a known sender gets an outcome, and it is logged.
-    let (outcome, members) = decide(app, call, request).await;
+    let (outcome, members) = decide(app, call, request, found).await;
     // A household's request is entered last: until then its claim is open, so that a crash is told.
-    let members = join(members.into_iter().map(|member| log(app, member))).await;
+    let members = household::join(members.into_iter().map(|member| log(app, member))).await;
     let members = members.into_iter().collect::<Result<_, _>>()?;
     let logged = log(app, outcome).await?;
     sign(app, logged, members)
@@ -150,8 +152,14 @@ fn identify(app: &App, incoming: Incoming) -> Result<VerifiedRequest, VerifyErro
     verify(incoming, &trust, app.now())
 }
 
+/// What the claim's transaction is to look up. A body that cannot be read wants nothing, and fails as an outcome later.
+fn wanted(app: &App, call: &Call, request: &VerifiedRequest) -> Wanted {
+    let pull = matches!(call, Call::Pull).then(|| request.read::<Pull>().ok()).flatten();
+    pull.map(|pull| basis::wanted(&pull, &app.keys.load())).unwrap_or_default()
+}
+
 /// The outcome of a request, and of its parts where it asks for a household.
-async fn decide(app: &App, call: Call, request: VerifiedRequest) -> (Outcome, Vec<Outcome>) {
+async fn decide(app: &App, call: Call, request: VerifiedRequest, found: Found) -> (Outcome, Vec<Outcome>) {
     let done = match call {
         Call::Acknowledge(id) => acknowledge(app, id, request).await,
         Call::AcknowledgeDelivery(id) => pushes::acknowledge(app, id, request).await,
@@ -161,13 +169,13 @@ async fn decide(app: &App, call: Call, request: VerifiedRequest) -> (Outcome, Ve
         Call::ConsentEvent(id) => consent_event(app, id, request).await,
         Call::Correct => correct(app, request).await,
         Call::FileAppeal => file_appeal(app, request).await,
-        Call::Household => return household(app, request).await,
+        Call::Household => return household::household(app, request).await,
         Call::Inbox(page) => pushes::inbox(app, page, request).await,
         Call::Lift(id) => lift(app, id, request).await,
         Call::Notices => notices(app, request).await,
         Call::OpenCase => open_case(app, request),
         Call::OpenConsent => open_consent(app, request).await,
-        Call::Pull => pull(app, request).await,
+        Call::Pull => pull(app, request, &found).await,
         Call::Push => pushes::push(app, request).await,
         Call::ReadAppeal(id) => read_appeal(app, id, request).await,
         Call::ReadCase(id) => read_case(app, id, request).await,
@@ -186,9 +194,9 @@ async fn decide(app: &App, call: Call, request: VerifiedRequest) -> (Outcome, Ve
 /// An outcome either way; on the right, one that came before the work was done.
 pub type Done = Result<Outcome, Box<Outcome>>;
 
-async fn pull(app: &App, request: VerifiedRequest) -> Done {
+async fn pull(app: &App, request: VerifiedRequest, found: &Found) -> Done {
     let (request, pull) = request.ask::<Pull>()?;
-    match authorized(app, request, pull, &[]).await? {
+    match authorized(app, request, pull, Asked::Alone(found)).await? {
         Authorized::Deny(outcome) => Ok(*outcome),
         Authorized::Permit(exchange) => Ok(match fetch(app, *exchange).await {
             Ok((exchange, record)) => exchange.reduce(record, &app.keys.load()),
@@ -197,73 +205,38 @@ async fn pull(app: &App, request: VerifiedRequest) -> Done {
     }
 }
 
-/// The request's own outcome, and those of its members, each an exchange of its own.
-async fn household(app: &App, request: VerifiedRequest) -> (Outcome, Vec<Outcome>) {
-    let parted = request.ask::<HouseholdPull>().and_then(|(request, pull)| {
-        let at = request.at();
-        pull.part(request, std::iter::repeat_with(|| app.new_exchange(at)))
-    });
-    let (gathered, parts) = match parted {
-        Ok(parted) => parted,
-        Err(outcome) => return (*outcome, Vec::new()),
-    };
-    let sender = gathered.sender();
-    if parts.iter().skip(1).any(|_| app.limiter.operator(&sender.agency, &sender.operator).is_err()) {
-        return (gathered.fail(Code::LimitExceeded), Vec::new());
-    }
-    let named: Vec<_> =
-        parts.iter().map(|(_, pull)| app.keys.load().all(&pull.subject.codice_fiscale)).collect();
-    let (mut outcomes, mut permitted) = (Vec::new(), Vec::new());
-    for (place, (request, pull)) in parts.into_iter().enumerate() {
-        match authorized(app, request, pull, &named).await {
-            Ok(Authorized::Permit(exchange)) => permitted.push((place, *exchange)),
-            Ok(Authorized::Deny(outcome)) | Err(outcome) => outcomes.push((place, *outcome)),
-        }
-    }
-    let (places, exchanges): (Vec<_>, Vec<_>) = permitted.into_iter().unzip();
-    let fetched = join(exchanges.into_iter().map(|exchange| fetch(app, exchange))).await;
-    let (mut read, mut records) = (Vec::new(), Vec::new());
-    for (place, fetched) in places.into_iter().zip(fetched) {
-        match fetched {
-            Ok(found) => {
-                read.push(place);
-                records.push(found);
-            }
-            Err(outcome) => outcomes.push((place, *outcome)),
-        }
-    }
-    outcomes.extend(read.into_iter().zip(reduce_household(records, &app.keys.load())));
-    outcomes.sort_by_key(|(place, _)| *place);
-    (gathered.outcome(), outcomes.into_iter().map(|(_, outcome)| outcome).collect())
+/// Whether a pull is a request of its own, or part of one for a household.
+#[derive(Clone, Copy)]
+pub enum Asked<'a> {
+    /// The claim has told which documents it rests on.
+    Alone(&'a Found),
+    /// Beside others, with the pseudonyms of everybody the request names.
+    Household(&'a [Vec<Pseudonym>]),
 }
 
-/// `named` are the pseudonyms of everybody the request names, where it names a household.
-async fn authorized(
+pub async fn authorized(
     app: &App,
     request: VerifiedRequest,
     pull: Pull,
-    named: &[Vec<Pseudonym>],
+    asked: Asked<'_>,
 ) -> Result<Authorized, Box<Outcome>> {
     let pseudonyms = app.keys.load().all(&pull.subject.codice_fiscale);
-    let consents = registers::consents_given(app, &pseudonyms).await;
-    let (request, restrictions) = known(request, registers::restrictions_of(app, &pseudonyms).await)?;
-    let (request, appealed) = known(request, registers::appeals_of(app, &pseudonyms).await)?;
-    let case = match &pull.case {
-        Some(id) => registers::case(app, id).await,
-        None => Ok(None),
+    let (basis, named): (_, &[_]) = match asked {
+        Asked::Alone(found) => (basis::basis(app, found, &pseudonyms).await, &[]),
+        Asked::Household(named) => (basis::read(app, &pull, &pseudonyms).await, named),
     };
-    let (request, case) = known(request, case)?;
-    let mates = registers::housemates(app, case.as_ref(), &pseudonyms, named).await;
+    let (request, basis) = known(request, basis)?;
+    let mates = registers::housemates(app, basis.case.as_ref(), &pseudonyms, named).await;
     let (request, household) = known(request, mates)?;
     let (in_force, policy) = (app.in_force.load_full(), app.policy_at(request.at()));
     let known = Known {
         registry: &in_force.registry,
         policy: &policy,
         pseudonyms,
-        consents: &consents,
-        restrictions: &restrictions,
-        appeals: &appealed,
-        case: case.as_ref(),
+        consents: &basis.consents,
+        restrictions: &basis.restrictions,
+        appeals: &basis.appeals,
+        case: basis.case.as_ref(),
         household: &household,
         reasons: &registers::sealed_reasons(app, &in_force.registry, &pull),
     };
@@ -271,7 +244,7 @@ async fn authorized(
 }
 
 /// The provider's record, checked and not yet reduced; on the right, the end of the exchange.
-async fn fetch(
+pub async fn fetch(
     app: &App,
     exchange: AuthorizedExchange,
 ) -> Result<(AuthorizedExchange, AgencyRecord), Box<Outcome>> {
@@ -283,7 +256,11 @@ async fn fetch(
     let context = Context { registry: &in_force.registry, clock: &move || now() };
     let (fields, evidence) = (exchange.to_fetch(), exchange.evidence());
     let wanted = registers::source_request(&exchange, &fields, &evidence, &jtis);
-    let fetched = match app.sources.fetch(exchange.provider(), &wanted, &context).await {
+    let began = Instant::now();
+    let fetched = app.sources.fetch(exchange.provider(), &wanted, &context).await;
+    let became = fetched.as_ref().map_or_else(|error| error.code().text(), |_| "ok");
+    metrics::fetch(exchange.provider(), became, began.elapsed());
+    let fetched = match fetched {
         Ok(fetched) => fetched,
         Err(error) => {
             tracing::warn!(provider = %exchange.provider(), exchange = %exchange.exchange(), %error, "a provider gave no record");
@@ -489,21 +466,6 @@ async fn log(app: &App, outcome: Outcome) -> Result<LoggedOutcome, Unanswered> {
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// Runs all of it side by side; the results are in the order of the work.
-async fn join<T>(work: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
-    let mut work: Vec<_> = work.map(|one| (Box::pin(one), None)).collect();
-    poll_fn(|context| {
-        for (one, done) in work.iter_mut().filter(|(_, done)| done.is_none()) {
-            if let Poll::Ready(result) = one.as_mut().poll(context) {
-                *done = Some(result);
-            }
-        }
-        if work.iter().all(|(_, done)| done.is_some()) { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    work.into_iter().filter_map(|(_, done)| done).collect()
 }
 
 fn sign(app: &App, logged: LoggedOutcome, members: Vec<LoggedOutcome>) -> Result<Answer, Unanswered> {

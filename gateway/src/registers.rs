@@ -37,12 +37,6 @@ pub enum Unreadable {
     Read(#[from] ReadError),
 }
 
-/// The consents of a person, whatever pseudonym they were recorded under.
-pub async fn consents_of(app: &App, subject: &[Pseudonym]) -> Result<Vec<Consent>, Unreadable> {
-    let streams = app.store.read().streams_of(subject, StreamKind::Consent).await?;
-    streams.into_iter().map(consent_of).collect()
-}
-
 /// The consents a decision may rest on. What cannot be read is not given, and the rest still flows: only what depends on
 /// consent closes.
 pub async fn consents_given(app: &App, subject: &[Pseudonym]) -> Vec<Consent> {
@@ -53,14 +47,17 @@ pub async fn consents_given(app: &App, subject: &[Pseudonym]) -> Vec<Consent> {
             return Vec::new();
         }
     };
-    let readable = |stream: Stream| match consent_of(stream) {
+    streams.into_iter().filter_map(readable).collect()
+}
+
+pub fn readable(stream: Stream) -> Option<Consent> {
+    match consent_of(stream) {
         Ok(consent) => Some(consent),
         Err(unreadable) => {
             tracing::error!(%unreadable, "a consent cannot be read: it counts as not given");
             None
         }
-    };
-    streams.into_iter().filter_map(readable).collect()
+    }
 }
 
 /// The other members of a household: those asked for in the same request, and the other people of the case. People of a case are
@@ -99,11 +96,15 @@ async fn housemate(app: &App, pseudonyms: &[Pseudonym]) -> Result<Housemate, Unr
 pub async fn restrictions_of(app: &App, subject: &[Pseudonym]) -> Result<Vec<Restrictions>, Unreadable> {
     let streams = app.store.read().streams_of(subject, StreamKind::Restriction).await?;
     let held = streams.into_iter().map(restrictions_in).collect::<Result<Vec<_>, _>>()?;
+    Ok(of_each(subject, &held))
+}
+
+pub fn of_each(subject: &[Pseudonym], held: &[Restrictions]) -> Vec<Restrictions> {
     let of = |pseudonym: &Pseudonym| {
         let found = held.iter().find(|held| held.header.subject == *pseudonym).cloned();
         found.unwrap_or_else(|| Restrictions::none(pseudonym.clone()))
     };
-    Ok(subject.iter().map(of).collect())
+    subject.iter().map(of).collect()
 }
 
 /// Every disclosure about a person, the oldest first: whom to tell.
@@ -276,7 +277,7 @@ pub async fn words_of(app: &App, appeal: &Appeal) -> Result<Vec<Value>, Unreadab
     Ok(found)
 }
 
-fn appeal_in(stream: Stream) -> Result<Appeal, Unreadable> {
+pub fn appeal_in(stream: Stream) -> Result<Appeal, Unreadable> {
     let (header, events) = documents::<appeal::Header, appeal::Event>(&stream)?;
     Appeal::replay(header, events).map_err(|fault| Unreadable::Damaged(stream.id, fault.to_string()))
 }
@@ -286,7 +287,7 @@ fn consent_of(stream: Stream) -> Result<Consent, Unreadable> {
     Consent::replay(header, events).map_err(|fault| Unreadable::Damaged(stream.id, fault.to_string()))
 }
 
-fn restrictions_in(stream: Stream) -> Result<Restrictions, Unreadable> {
+pub fn restrictions_in(stream: Stream) -> Result<Restrictions, Unreadable> {
     let (header, events) = documents::<restriction::Header, restriction::Event>(&stream)?;
     Restrictions::replay(header, events).map_err(|fault| Unreadable::Damaged(stream.id, fault.to_string()))
 }
@@ -301,7 +302,7 @@ fn notice_in(stream: Stream) -> Result<Served, Unreadable> {
     Served::replay(notice, &events).map_err(|fault| Unreadable::Damaged(stream.id, fault.to_string()))
 }
 
-fn case_of(stream: Stream) -> Result<Case, Unreadable> {
+pub fn case_of(stream: Stream) -> Result<Case, Unreadable> {
     let (header, events) = documents::<case::Header, case::Event>(&stream)?;
     Case::replay(header, &events).map_err(|fault| Unreadable::Damaged(stream.id, fault.to_string()))
 }

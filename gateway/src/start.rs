@@ -35,6 +35,7 @@ use crate::administration;
 use crate::alerts::{self, Alerts};
 use crate::app::{App, Clock, Entropy};
 use crate::config::Config;
+use crate::documents::Documents;
 use crate::genesis::{self, Ceremony};
 use crate::limits::{self, Limiter};
 use crate::outbound::{self, Means, Trusts};
@@ -138,6 +139,7 @@ pub async fn start(config: Config, clock: Clock, entropy: Entropy) -> Result<Run
     let app = Arc::new(App {
         entropy,
         store,
+        documents: Documents::default(),
         in_force: ArcSwap::from_pointee(in_force),
         schedule: ArcSwap::from_pointee(schedule),
         policy_refused: ArcSwap::from_pointee(None),
@@ -388,6 +390,7 @@ async fn open_store(config: &Config, parts: &Parts, clock: Clock) -> Result<Stor
         missing_anchor: MissingAnchor::Refuse,
         keyring: Arc::new(keyring),
         limits: store::Limits::default(),
+        on_commit: Arc::new(telemetry::metrics::commit),
     };
     Ok(Store::open(options).await?)
 }

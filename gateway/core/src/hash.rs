@@ -44,6 +44,17 @@ impl Sha256 {
         &self.0
     }
 
+    /// The text form, written into the caller's memory.
+    fn hexadecimal<'a>(&self, digits: &'a mut [u8; 64]) -> &'a str {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or_default();
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(&self.0) {
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
+        }
+        // Digits are ASCII.
+        std::str::from_utf8(digits).unwrap_or_default()
+    }
+
     /// Padded standard base64, as RFC 3230 `Digest` and C2SP notes write it.
     pub fn base64(&self) -> String {
         STANDARD.encode(self.0)
@@ -57,7 +68,9 @@ impl Sha256 {
 
 impl fmt::Display for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        // Some dozen are written in each exchange: in one piece, not byte by byte through the formatter.
+        let mut digits = [0; 64];
+        f.write_str(self.hexadecimal(&mut digits))
     }
 }
 
@@ -74,13 +87,13 @@ impl FromStr for Sha256 {
         if text.len() != 64 {
             return Err(Sha256Fault);
         }
+        let half = |digit: &u8| char::from(*digit).to_digit(16).and_then(|half| u8::try_from(half).ok());
         let mut bytes = [0; 32];
         for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let digits = std::str::from_utf8(pair).map_err(|_| Sha256Fault)?;
-            if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            let [Some(high), Some(low)] = [pair.first().and_then(half), pair.last().and_then(half)] else {
                 return Err(Sha256Fault);
-            }
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| Sha256Fault)?;
+            };
+            *byte = high << 4 | low;
         }
         Ok(Self(bytes))
     }
@@ -88,7 +101,8 @@ impl FromStr for Sha256 {
 
 impl Serialize for Sha256 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        let mut digits = [0; 64];
+        serializer.serialize_str(self.hexadecimal(&mut digits))
     }
 }
 

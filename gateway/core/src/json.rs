@@ -35,14 +35,33 @@ pub fn parse_as<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonF
 /// The one text of a value: members sorted by their UTF-8 bytes, no white space, ASCII only.
 /// For values made of strings, integers and booleans this is RFC 8785 with `\u` escapes.
 pub fn canonical(value: &Value) -> String {
-    let mut out = String::new();
+    let mut out = String::with_capacity(at_least(value));
     write(value, &mut out);
     out
+}
+
+/// A length that the text of a value is likely to reach, so that it seldom grows while it is written.
+fn at_least(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => 2 + items.iter().map(at_least).sum::<usize>() + items.len(),
+        Value::Object(members) => {
+            2 + members.iter().map(|(name, member)| name.len() + 4 + at_least(member)).sum::<usize>()
+        }
+    }
 }
 
 /// [`canonical`] of anything that serialises; `Null` stands for what cannot, which no type of ours reaches.
 pub fn canonical_of<T: serde::Serialize>(value: &T) -> String {
     canonical(&serde_json::to_value(value).unwrap_or(Value::Null))
+}
+
+/// [`canonical`] of a text.
+pub fn text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    write_text(text, &mut out);
+    out
 }
 
 /// An object of members whose values are canonical JSON already. `members` must be sorted by name.
@@ -67,8 +86,15 @@ fn fault(error: serde_json::Error) -> JsonFault {
 }
 
 fn write(value: &Value, out: &mut String) {
+    use fmt::Write as _;
     match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => out.push_str(&value.to_string()),
+        Value::Null => out.push_str("null"),
+        Value::Bool(true) => out.push_str("true"),
+        Value::Bool(false) => out.push_str("false"),
+        Value::Number(number) => {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "{number}");
+        }
         Value::String(text) => write_text(text, out),
         Value::Array(items) => {
             out.push('[');
@@ -99,26 +125,44 @@ fn write(value: &Value, out: &mut String) {
 
 /// A text as a JSON string, quotes included, ASCII only.
 pub fn write_text(text: &str, out: &mut String) {
-    use fmt::Write as _;
     out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            ' '..='~' => out.push(c),
-            _ => {
-                let mut units = [0; 2];
-                for unit in c.encode_utf16(&mut units) {
-                    // Writing to a String cannot fail.
-                    let _ = write!(out, "\\u{unit:04x}");
-                }
+    let mut rest = text;
+    // Most texts have nothing to escape and go in one piece. All bytes are looked at, because then many are at once.
+    let plain = !text.bytes().fold(false, |found, byte| found | is_escaped(byte));
+    while !plain && let Some(at) = rest.bytes().position(is_escaped) {
+        let (plain, from) = rest.split_at_checked(at).unwrap_or((rest, ""));
+        out.push_str(plain);
+        let mut characters = from.chars();
+        if let Some(character) = characters.next() {
+            escape(character, out);
+        }
+        rest = characters.as_str();
+    }
+    out.push_str(rest);
+    out.push('"');
+}
+
+/// Whether a character that begins with this byte is written as an escape.
+const fn is_escaped(byte: u8) -> bool {
+    !matches!(byte, b' '..=b'~') || matches!(byte, b'"' | b'\\')
+}
+
+fn escape(character: char, out: &mut String) {
+    use fmt::Write as _;
+    match character {
+        '"' => out.push_str("\\\""),
+        '\\' => out.push_str("\\\\"),
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        _ => {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
             }
         }
     }
-    out.push('"');
 }
 
 #[derive(Clone, Copy)]
@@ -182,11 +226,10 @@ impl<'de> Visitor<'de> for Strict {
         let inner = self.deeper()?;
         let mut members = Map::new();
         while let Some(name) = access.next_key::<String>()? {
-            if members.contains_key(&name) {
+            let member = access.next_value_seed(inner)?;
+            if members.insert(name, member).is_some() {
                 return Err(serde::de::Error::custom("a member name that appears twice"));
             }
-            let member = access.next_value_seed(inner)?;
-            members.insert(name, member);
         }
         Ok(Value::Object(members))
     }

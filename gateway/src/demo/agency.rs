@@ -3,6 +3,7 @@
 //! It trusts nobody but the gateway, checks every token of a request, answers what it was asked and no more, and signs
 //! each answer. It shares no code with the gateway's own server: it stands for software of somebody else.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::future::Future;
@@ -61,7 +62,12 @@ pub struct System {
     audiences: [String; 1],
     seen: Mutex<Seen>,
     taken: Mutex<BTreeMap<ExchangeId, Delivered>>,
+    /// What was answered about before: a real system has its records at hand, and does not invent them each time.
+    records: Mutex<HashMap<(RecordTypeId, CodiceFiscale), Record>>,
 }
+
+/// All fields of one record.
+type Record = Arc<Map<String, Value>>;
 
 /// Identifiers of tokens, each until it expires.
 struct Seen {
@@ -109,7 +115,20 @@ impl System {
             audiences,
             seen: Mutex::new(Seen { until: HashMap::new(), sweep_at: SEEN_MIN }),
             taken: Mutex::default(),
+            records: Mutex::default(),
         }
+    }
+
+    /// All that the agency holds of a person under a record type. There are as many as people, three times at most.
+    fn record(&self, record_type: &RecordTypeId, code: &CodiceFiscale) -> Option<Record> {
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (record_type.clone(), code.clone());
+        if let Some(record) = records.get(&key) {
+            return Some(Arc::clone(record));
+        }
+        let record = Arc::new(self.people.record(&self.id, record_type, self.people.find(code)?)?);
+        records.insert(key, Arc::clone(&record));
+        Some(record)
     }
 
     /// Answers until `stop` resolves, then finishes what is on its way.
@@ -193,15 +212,15 @@ impl System {
         let question: Question = json::parse_as(&message.body).map_err(|_| Code::RequestInvalid)?;
         tracing::debug!(exchange.id = %question.exchange, consumer = %question.consumer,
             purpose = %question.purpose, fields = question.fields.len(), "asked");
-        let person = self.people.find(&question.subject.codice_fiscale);
-        match person.and_then(|person| self.people.record(&self.id, record_type, person)) {
+        match self.record(record_type, &question.subject.codice_fiscale) {
             Some(record) => {
-                let body = json!({ "record": select(record, &question.fields) });
-                self.signed(StatusCode::OK, &body, verified)
+                let selected = serde_json::to_string(&selected(&record, &question.fields));
+                let body = format!("{{\"record\":{}}}", selected.map_err(|_| Code::Internal)?);
+                self.signed(StatusCode::OK, body, verified)
             }
             None => {
                 let body = json!({ "status": 404, "title": "no record of this person" });
-                self.signed(StatusCode::NOT_FOUND, &body, verified)
+                self.signed(StatusCode::NOT_FOUND, body.to_string(), verified)
             }
         }
     }
@@ -220,7 +239,7 @@ impl System {
             if taken.contains_key(&delivery.delivery) { StatusCode::OK } else { StatusCode::CREATED };
         taken.entry(delivery.delivery.clone()).or_insert(delivery);
         drop(taken);
-        self.signed(status, &body, verified)
+        self.signed(status, body.to_string(), verified)
     }
 
     /// What was delivered, each once.
@@ -260,10 +279,10 @@ impl System {
     fn signed(
         &self,
         status: StatusCode,
-        body: &Value,
+        body: String,
         request: &VerifiedMessage,
     ) -> Result<Response<Full<Bytes>>, Code> {
-        let body = body.to_string().into_bytes();
+        let body = body.into_bytes();
         let claims = AnswerClaims {
             issuer: self.id.to_string(),
             audience: request.issuer.clone(),
@@ -301,18 +320,24 @@ async fn receive(request: Request<Incoming>, most: usize) -> Result<Message, Cod
 }
 
 /// The fields asked for. A part, `list.part`, stays in the items of its list only when it was asked for by itself.
-pub fn select(mut record: Map<String, Value>, fields: &[FieldId]) -> Map<String, Value> {
+pub fn select(record: Map<String, Value>, fields: &[FieldId]) -> Map<String, Value> {
+    let selected = selected(&record, fields).into_iter();
+    selected.map(|(field, value)| (field.to_owned(), value.into_owned())).collect()
+}
+
+fn selected<'a>(record: &'a Map<String, Value>, fields: &'a [FieldId]) -> BTreeMap<&'a str, Cow<'a, Value>> {
     let asked = |name: &str| fields.iter().any(|field| field.as_str() == name);
-    let mut selected = Map::new();
+    let mut selected = BTreeMap::new();
     for field in fields {
         let root = field.as_str().split('.').next().unwrap_or_default();
-        let Some(mut value) = record.remove(root) else { continue };
+        let Some(found) = record.get(root) else { continue };
+        let mut value = Cow::Borrowed(found);
         for part in super::people::parts_of(root) {
             if !asked(&format!("{root}.{part}")) {
-                take_out(&mut value, part);
+                take_out(value.to_mut(), part);
             }
         }
-        selected.insert(root.to_owned(), value);
+        selected.insert(root, value);
     }
     selected
 }

@@ -142,8 +142,8 @@ pub fn outbox(waiting: u64, oldest: Option<Duration>, dead: u64) {
 }
 
 /// One commit of the access log.
-pub fn commit(entries: u32, duration: Duration) {
-    histogram!("varco_log_batch_entries").record(entries);
+pub fn commit(entries: usize, duration: Duration) {
+    histogram!("varco_log_batch_entries").record(u32::try_from(entries).unwrap_or(u32::MAX));
     histogram!("varco_log_commit_duration_seconds").record(duration);
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use varco_core::hash::Sha256;
-use varco_core::id::ExchangeId;
+use varco_core::id::{ExchangeId, Pseudonym};
 use varco_core::log::checkpoint::Checkpoint;
 use varco_core::log::leaf::Leaf;
 use varco_core::log::note::NoteSigner;
@@ -34,7 +34,7 @@ use crate::rows::{self, Script};
 use crate::setup::{Names, Setup};
 use crate::statements::{self, Emptied, Lock, State, Wal};
 use crate::stored;
-use crate::submission::{Claim, ClaimError, Submission};
+use crate::submission::{Claim, ClaimError, Found, Submission, Wanted};
 
 /// A clock that is further behind the last entry than this is wrong; less is two machines' difference.
 const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(60);
@@ -48,14 +48,14 @@ const INTERRUPTED_MAX: i64 = 512;
 /// A batch as it goes into one transaction.
 #[derive(Default)]
 pub struct Work<'a> {
-    pub claims: Vec<&'a Claim>,
+    pub claims: Vec<(&'a Claim, &'a Wanted)>,
     pub submissions: Vec<&'a Submission>,
 }
 
 /// What became of a batch that is durable now.
 #[derive(Default)]
 pub struct Done {
-    pub claims: Vec<Result<(), ClaimError>>,
+    pub claims: Vec<Result<Found, ClaimError>>,
     pub verdicts: Vec<Verdict>,
     /// Nothing when no submission was entered.
     pub appended: Option<Appended>,
@@ -119,19 +119,31 @@ impl Ledger {
         self.epoch
     }
 
+    /// How many exchanges are claimed here and have no outcome yet.
+    pub fn open_claims(&self) -> usize {
+        self.open.len()
+    }
+
     /// Commits a batch. After an error it is not known whether the batch is durable, and the ledger is of no more use.
     pub async fn commit(&mut self, work: &Work<'_>, now: Timestamp) -> Result<Done, CommitError> {
-        let tokens = Tokens::of(&work.claims);
+        let claims: Vec<&Claim> = work.claims.iter().map(|(claim, _)| *claim).collect();
+        let tokens = Tokens::of(&claims);
         let mut script = statements::begin(&self.link);
         // The log's lock comes before all others, so that two replicas never wait for each other.
         if !work.submissions.is_empty() {
-            let (ids, streams) = names(&work.submissions);
             statements::ask_state(&mut script, &self.link, Lock::Held);
-            statements::ask_known(&mut script, &ids, &streams);
             holds::ask(&mut script, &work.submissions);
         }
+        let (ids, mut streams) = names(&work.submissions);
+        let wanted = || work.claims.iter().map(|(_, wanted)| *wanted);
+        streams.extend(wanted().flat_map(|wanted| &wanted.streams).map(String::as_str));
+        statements::ask_known(&mut script, &ids, &streams);
+        let subjects = wanted().flat_map(|wanted| &wanted.subjects).map(Pseudonym::as_str).collect();
+        statements::ask_found(&mut script, &subjects);
         statements::remember(&mut script, &tokens.first);
         let mut looked = statements::look(&mut self.link, script).await?;
+        // As the batch found it: what the batch itself changes stops the exchange when it is to be entered.
+        let found: Vec<Found> = wanted().map(|wanted| looked.known.found(wanted)).collect();
 
         let mut last = Script::default();
         let mut done = Done::default();
@@ -148,7 +160,7 @@ impl Ledger {
         }
         let won = tokens.won(&looked.new_tokens);
         let winners: Vec<&Claim> =
-            work.claims.iter().zip(&won).filter(|(_, won)| **won).map(|(claim, _)| *claim).collect();
+            claims.iter().zip(&won).filter(|(_, won)| **won).map(|(claim, _)| *claim).collect();
         let sealing = Sealing { keyring: &self.keyring, epoch: self.body_epoch };
         let claimant = Claimant { replica: &self.names.replica, now };
         claims::open_claims(&mut last, claimant, &sealing, &winners).map_err(StatementError::from)?;
@@ -157,8 +169,8 @@ impl Ledger {
             self.open.remove(exchange);
         }
         self.open.extend(winners.iter().map(|claim| claim.exchange.clone()));
-        done.claims =
-            won.into_iter().map(|won| if won { Ok(()) } else { Err(ClaimError::Replayed) }).collect();
+        let answer = |(won, found)| if won { Ok(found) } else { Err(ClaimError::Replayed) };
+        done.claims = won.into_iter().zip(found).map(answer).collect();
         Ok(done)
     }
 

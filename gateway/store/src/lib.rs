@@ -6,7 +6,7 @@
 //!
 //! Imports go down: `submission`, `db`, `anchor`, `keyring` < `fault`, `setup`, `bodies` < `rows`, `plan`, `nodes`, `stored` <
 //! `holds` < `read` < `parcels` < `entry_rows`, `claims` < `statements` < `ledger` < `renewal` < `recover` < `status` <
-//! `writer` < `store`.
+//! `linger` < `writer` < `store`.
 
 pub mod anchor;
 mod bodies;
@@ -19,6 +19,7 @@ mod holds;
 pub mod kept;
 pub mod keyring;
 mod ledger;
+mod linger;
 mod nodes;
 pub mod parcels;
 mod plan;

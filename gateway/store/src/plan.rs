@@ -13,7 +13,8 @@ use varco_core::parcel::{Custody, ParcelChange};
 use varco_core::time::Timestamp;
 
 use crate::submission::{
-    AppendError, Artifact, Branch, Change, Guard, Held, Hold, Keeping, StreamKind, Submission,
+    AppendError, Artifact, Branch, Change, Found, Guard, Held, Hold, Keeping, StreamEpoch, StreamKind,
+    Submission, Wanted,
 };
 
 /// An order to erase covers at most as many entries as one bundle of tiles: the transaction stays under a second.
@@ -28,6 +29,24 @@ pub struct Known {
     pub streams: HashMap<String, StreamHead>,
     /// What may not be erased, when the batch erases or changes that.
     pub holds: Vec<Held>,
+    /// Of the people the batch asks about, the streams that decide about them.
+    pub found: HashMap<String, Vec<StreamEpoch>>,
+}
+
+impl Known {
+    /// What there is of what a claim wants.
+    pub fn found(&self, wanted: &Wanted) -> Found {
+        let of_people =
+            wanted.subjects.iter().filter_map(|subject| self.found.get(subject.as_str())).flatten();
+        let named = wanted.streams.iter().filter_map(|stream| {
+            let head = self.streams.get(stream)?;
+            Some(StreamEpoch { stream: stream.clone(), epoch: head.epoch })
+        });
+        let mut found = Found { of_subjects: of_people.cloned().collect(), named: named.collect() };
+        found.of_subjects.sort_unstable();
+        found.of_subjects.dedup();
+        found
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -345,6 +364,14 @@ fn check_hold(hold: Option<&Hold>) -> Result<(), &'static str> {
         || !ranges.windows(2).all(follows)
     {
         return Err("the ranges of a hold must be in order and apart");
+    }
+    Ok(())
+}
+
+/// What one question may ask for at most.
+pub fn check_wanted(wanted: &Wanted) -> Result<(), &'static str> {
+    if wanted.subjects.len() > Wanted::SUBJECTS_MAX || wanted.streams.len() > Wanted::STREAMS_MAX {
+        return Err("a claim asks for too many documents");
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use crate::entry_rows::person_terms;
 use crate::keyring::{Keyring, KeyringError};
 use crate::nodes::{self, Nodes, NodesError};
 use crate::rows::{among, padded};
-use crate::submission::{Artifact, ArtifactKind, Held, StreamKind};
+use crate::submission::{Artifact, ArtifactKind, Held, STREAMS_MAX, StreamKind};
 
 /// Entries in one answer: with their bodies some hundred KiB.
 pub const PAGE_MAX: u64 = 1024;
@@ -132,6 +132,27 @@ impl Reader {
         let rows: Vec<StreamRow> =
             on!(&*self.pools, pool => sqlx::query_as(STREAM).bind(id.to_owned()).fetch_all(pool).await?);
         Ok(streams(rows)?.pop())
+    }
+
+    /// The documents with these identifiers that exist, as one moment has them. At most [`STREAMS_MAX`].
+    pub async fn streams_named(&self, ids: &[String]) -> Result<Vec<Stream>, ReadError> {
+        const HEAD: &str = "SELECT s.id, s.kind, s.epoch, s.header, e.event FROM stream s \
+             JOIN stream_event e ON e.stream = s.id WHERE s.id";
+        match ids.len() {
+            0 => return Ok(Vec::new()),
+            1..=STREAMS_MAX => {}
+            _ => return Err(ReadError::TooMuch),
+        }
+        let keys = padded(ids);
+        let sql = AssertSqlSafe(among(HEAD, keys.len(), "ORDER BY s.id, e.seq"));
+        let rows: Vec<StreamRow> = on!(&*self.pools, pool => {
+            let mut query = sqlx::query_as(sql);
+            for id in keys {
+                query = query.bind(id);
+            }
+            query.fetch_all(pool).await?
+        });
+        streams(rows)
     }
 
     /// The documents of a kind that one of these people is found by, in the order of their identifiers. At most

@@ -165,11 +165,14 @@ pub async fn insert<const N: usize>(
     }
 }
 
-/// The keys, the last one repeated up to a power of two, so that few different statements are prepared.
+/// The keys, the last one repeated up to a power of four: a key too many costs little, and a trip with several lists
+/// would else have more different texts than stay prepared.
 pub fn padded<T: Clone>(keys: &[T]) -> Vec<T> {
     let mut padded = keys.to_vec();
     if let Some(last) = keys.last() {
-        padded.resize(keys.len().next_power_of_two(), last.clone());
+        let power = keys.len().next_power_of_two();
+        let odd = power.ilog2() % 2;
+        padded.resize(power << odd, last.clone());
     }
     padded
 }
@@ -235,6 +238,9 @@ mod tests {
     fn lists_and_insertions_are_padded_with_their_last_element() {
         assert_eq!(padded(&[1, 2, 3]), [1, 2, 3, 3]);
         assert_eq!(padded(&[7]), [7]);
+        assert_eq!(padded(&[1, 2]), [1, 2, 2, 2]);
+        assert_eq!(padded(&[0; 64]).len(), 64);
+        assert_eq!(padded(&[0; 65]).len(), 256);
         assert!(padded::<u8>(&[]).is_empty());
         let mut script = Script::default();
         script.insert(

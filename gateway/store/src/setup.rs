@@ -1,6 +1,7 @@
 //! What a log is opened with, at start and again after every fault.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use varco_core::log::note::{NoteSigner, NoteVerifier};
 use varco_core::time::Timestamp;
@@ -32,4 +33,8 @@ pub struct Setup {
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     pub missing_anchor: MissingAnchor,
     pub keyring: Arc<Keyring>,
+    pub on_commit: OnCommit,
 }
+
+/// Told how many entries were committed together, and how long it took.
+pub type OnCommit = Arc<dyn Fn(usize, Duration) + Send + Sync>;

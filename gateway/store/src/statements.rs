@@ -16,7 +16,7 @@ use crate::holds;
 use crate::parcels;
 use crate::plan::{Known, Plan, StreamHead};
 use crate::rows::{Cell, Insert, Length, ROWS_MAX, Script, execute, fetch, insert};
-use crate::submission::{Claim, StreamKind};
+use crate::submission::{Claim, StreamEpoch, StreamKind};
 
 /// The row of `log_state`.
 #[derive(Clone, Debug)]
@@ -99,6 +99,15 @@ pub fn ask_known(script: &mut Script, ids: &BTreeSet<&str>, streams: &BTreeSet<&
     script.among(STREAMS, &cells(streams), "");
 }
 
+/// The documents that decide about these people.
+pub fn ask_found(script: &mut Script, subjects: &BTreeSet<&str>) {
+    const FOUND: &str = "SELECT 'found', f.subject, s.id, s.epoch, NULL, NULL, NULL, NULL \
+         FROM stream_subject f JOIN stream s ON s.id = f.stream \
+         WHERE s.kind IN ('appeal', 'consent', 'restriction') AND f.subject";
+    let subjects: Vec<Cell> = subjects.iter().map(|subject| Cell::Text((*subject).to_owned())).collect();
+    script.among(FOUND, &subjects, "");
+}
+
 /// Remembers tokens and tells which were new.
 pub fn remember(script: &mut Script, tokens: &BTreeMap<Sha256, &Claim>) {
     const REMEMBER: Insert = Insert {
@@ -152,6 +161,10 @@ pub async fn look(link: &mut Link, script: Script) -> Result<Looked, StatementEr
                 let kind = StreamKind::parse(&kind).ok_or(StatementError::Damaged("kind of a stream"))?;
                 let epoch = u64::try_from(epoch).map_err(|_| StatementError::Damaged("epoch of a stream"))?;
                 looked.known.streams.insert(id, StreamHead { kind, epoch });
+            }
+            (what, Some(subject), Some(stream), Some(epoch), ..) if what == "found" => {
+                let epoch = u64::try_from(epoch).map_err(|_| StatementError::Damaged("epoch of a stream"))?;
+                looked.known.found.entry(subject).or_default().push(StreamEpoch { stream, epoch });
             }
             (what, .., Some(token), None) if what == "token" => {
                 let token = Sha256::from_slice(&token).ok_or(StatementError::Damaged("token"))?;

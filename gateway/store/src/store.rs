@@ -22,10 +22,10 @@ use crate::read::{ReadError, Reader};
 use crate::recover::{Anchored, OpenError, Signed};
 use crate::setup::{Names, Setup};
 use crate::status::{Shared, Status};
-use crate::submission::{AppendError, Claim, ClaimError, Committed, Submission, Unavailable};
+use crate::submission::{AppendError, Claim, ClaimError, Committed, Found, Submission, Unavailable, Wanted};
 use crate::writer::{self, Job};
 
-pub use crate::setup::MissingAnchor;
+pub use crate::setup::{MissingAnchor, OnCommit};
 
 /// How a store is opened.
 pub struct Options {
@@ -46,6 +46,8 @@ pub struct Options {
     /// The keys of bodies. Replicas of one log share one file.
     pub keyring: Arc<Keyring>,
     pub limits: Limits,
+    /// Told of each commit, on the writer's thread: it must not wait for anything.
+    pub on_commit: OnCommit,
 }
 
 /// How long callers wait, and how many.
@@ -98,9 +100,15 @@ impl Store {
 
     /// Claims one exchange for one token, once. Durable when `Ok`; only then may anything be fetched.
     pub async fn claim(&self, claim: Claim) -> Result<(), ClaimError> {
+        self.claim_and_look(claim, Wanted::default()).await.map(drop)
+    }
+
+    /// [`Store::claim`] that also tells, as its transaction found them, which documents the exchange will rest on.
+    pub async fn claim_and_look(&self, claim: Claim, wanted: Wanted) -> Result<Found, ClaimError> {
         plan::check_interrupted(&claim.interrupted, &claim.exchange).map_err(ClaimError::Invalid)?;
+        plan::check_wanted(&wanted).map_err(ClaimError::Invalid)?;
         let (reply, answer) = oneshot::channel();
-        self.send(Job::Claim(Box::new(claim), reply))?;
+        self.send(Job::Claim(Box::new((claim, wanted)), reply))?;
         self.wait(answer).await?
     }
 
@@ -223,5 +231,6 @@ fn setup(options: Options) -> Result<Setup, OpenError> {
         clock: options.clock,
         missing_anchor: options.missing_anchor,
         keyring: options.keyring,
+        on_commit: options.on_commit,
     })
 }

@@ -32,6 +32,42 @@ impl Claim {
     }
 }
 
+/// Which documents an exchange will rest on. What the claim's own transaction finds of them is what the exchange begins
+/// with: no later trip to the database, and nothing older than the claim.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The appeals, consents and restrictions that one of these people is found by. At most [`Wanted::SUBJECTS_MAX`].
+    pub subjects: Vec<Pseudonym>,
+    /// These documents, if they exist. At most [`Wanted::STREAMS_MAX`].
+    pub streams: Vec<String>,
+}
+
+impl Wanted {
+    /// One person under every epoch of the pseudonyms' key.
+    pub const SUBJECTS_MAX: usize = 32;
+    /// The case.
+    pub const STREAMS_MAX: usize = 4;
+}
+
+/// Documents in one question by identifier: what is known of one person, several times over.
+pub const STREAMS_MAX: usize = 256;
+
+/// A document and the epoch it has.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StreamEpoch {
+    pub stream: String,
+    pub epoch: u64,
+}
+
+/// What there is of what was wanted. Kept apart, because whoever names a document has not shown that it is about the person.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The documents found by [`Wanted::subjects`], sorted, each once.
+    pub of_subjects: Vec<StreamEpoch>,
+    /// Those of [`Wanted::streams`], of whatever kind.
+    pub named: Vec<StreamEpoch>,
+}
+
 /// An entry for the log, with everything that must become durable in the same instant.
 #[derive(Clone, Debug)]
 pub struct Submission {

@@ -1,5 +1,6 @@
 //! The one task that writes: takes what has queued up while the last batch was being made durable, commits it as one
-//! transaction, signs, answers. Under load batches grow by themselves, so nobody ever waits for a batch to fill.
+//! transaction, signs, answers. Under load batches grow by themselves; while many exchanges are under way the next
+//! batch begins some milliseconds after the last one ([`linger`]), so that they share one `fsync` and one signature.
 //!
 //! After any fault of the database the connection is given up and the log is opened anew from the anchor; until that
 //! has succeeded everything is refused. A fault that means a second history keeps it closed until a person has looked.
@@ -15,12 +16,13 @@ use crate::claims::Whose;
 use crate::fault::CommitError;
 use crate::kept::Record;
 use crate::ledger::{Appended, Done, Ledger, Work};
+use crate::linger::linger;
 use crate::plan::Verdict;
 use crate::recover::{self, Anchored, OpenError, Signed};
 use crate::renewal::Renewal;
 use crate::setup::Setup;
 use crate::status::Shared;
-use crate::submission::{AppendError, Claim, ClaimError, Committed, Submission, Unavailable};
+use crate::submission::{AppendError, Claim, ClaimError, Committed, Found, Submission, Unavailable, Wanted};
 
 /// Jobs in one transaction. 1,024 entries of 1 to 3 KiB take some 20 ms, so nobody's commit is late because of others.
 pub const BATCH_MAX: usize = 1024;
@@ -45,11 +47,12 @@ const STALE: Duration = Duration::from_secs(600);
 const DEAD_SHOWN: Duration = Duration::from_secs(30 * 24 * 3600);
 
 type Reply<T, E> = oneshot::Sender<Result<T, E>>;
+type ClaimJob = Box<(Claim, Wanted)>;
 
 /// What the queue holds.
 pub enum Job {
     Append(Box<Submission>, Reply<Committed, AppendError>),
-    Claim(Box<Claim>, Reply<(), ClaimError>),
+    Claim(ClaimJob, Reply<Found, ClaimError>),
     /// Begin a new epoch of body keys; answered when the old one's key is destroyed.
     Renew(Reply<u32, Unavailable>),
     /// Bring the signature up to what the database holds, whoever wrote it.
@@ -105,6 +108,7 @@ struct Writer {
     epoch: i64,
     shared: Arc<Shared>,
     next_chores: Instant,
+    last_commit: Instant,
     renewing: Renewing,
 }
 
@@ -165,7 +169,8 @@ impl Writer {
         let renewing = Renewing { under_way: ledger.unfinished_renewal().await?, ..Renewing::default() };
         let gate = Gate::Open(Box::new(ledger));
         let shared = Arc::new(Shared::new(signed));
-        Ok(Self { setup, anchor, gate, epoch, shared, next_chores: Instant::now() + CHORES, renewing })
+        let (next_chores, last_commit) = (Instant::now() + CHORES, Instant::now());
+        Ok(Self { setup, anchor, gate, epoch, shared, next_chores, last_commit, renewing })
     }
 
     /// Ends when every [`Store`](crate::store::Store) is gone, or one has closed it.
@@ -183,6 +188,7 @@ impl Writer {
                     if taken == 0 {
                         break;
                     }
+                    self.gather(&mut queue, &mut jobs).await;
                     closing = self.serve(&mut jobs).await;
                 }
                 () = sleep_until(wake) => self.wake().await,
@@ -199,6 +205,18 @@ impl Writer {
         drop(self.anchor);
         for reply in closing {
             let _ = reply.send(());
+        }
+    }
+
+    /// Waits for those who are about to come, if they are many. Nobody wakes this thread meanwhile.
+    async fn gather(&self, queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>) {
+        let Gate::Open(ledger) = &self.gate else { return };
+        let ending = jobs.iter().filter(|job| matches!(job, Job::Append(..))).count();
+        let linger = linger(ledger.open_claims().saturating_sub(ending));
+        if !linger.is_zero() {
+            sleep_until(self.last_commit + linger).await;
+            let room = BATCH_MAX.saturating_sub(jobs.len());
+            jobs.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(room));
         }
     }
 
@@ -250,9 +268,9 @@ impl Writer {
         let Gate::Open(ledger) = &mut self.gate else {
             return batch.refuse(&self.shared.closed());
         };
-        let now = (self.setup.clock)();
+        let (now, began) = ((self.setup.clock)(), Instant::now());
         let work = Work {
-            claims: batch.claims.iter().map(|(claim, _)| &**claim).collect(),
+            claims: batch.claims.iter().map(|(job, _)| (&job.0, &job.1)).collect(),
             submissions: batch.appends.iter().map(|(submission, _)| &**submission).collect(),
         };
         let committed = if work.claims.is_empty() && work.submissions.is_empty() {
@@ -269,7 +287,10 @@ impl Writer {
             }
         };
         if !batch.claims.is_empty() || done.appended.is_some() {
+            self.last_commit = Instant::now();
             self.shared.committed(now);
+            let entries = done.appended.as_ref().map_or(0, |appended| appended.leaves.len());
+            (self.setup.on_commit)(entries, began.elapsed());
         }
         for ((_, reply), result) in batch.claims.drain(..).zip(done.claims) {
             let _ = reply.send(result);
@@ -415,7 +436,7 @@ impl Writer {
 #[derive(Default)]
 struct Batch {
     appends: Vec<(Box<Submission>, Reply<Committed, AppendError>)>,
-    claims: Vec<(Box<Claim>, Reply<(), ClaimError>)>,
+    claims: Vec<(ClaimJob, Reply<Found, ClaimError>)>,
     signs: Vec<Reply<Signed, Unavailable>>,
 }
 

@@ -240,6 +240,7 @@ fn options(folder: &Path) -> Result<Options, Failure> {
         missing_anchor: MissingAnchor::Refuse,
         keyring,
         limits: Limits::default(),
+        on_commit: Arc::new(|_, _| {}),
     })
 }
 

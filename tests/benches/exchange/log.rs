@@ -155,6 +155,7 @@ fn options(url: String, folder: &Path, key: Ed25519NoteKey) -> Result<Options, F
         missing_anchor: MissingAnchor::Refuse,
         keyring: Arc::new(Keyring::open(folder.join("body-keys"), Arc::new(AesBodyCipher))?),
         limits: Limits::default(),
+        on_commit: Arc::new(|_, _| {}),
     })
 }
 

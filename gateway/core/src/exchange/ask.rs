@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use crate::code::Code;
 use crate::emergency::EmergencyAsk;
 use crate::id::{AgencyId, CaseId, FieldId, PurposeId, RecordTypeId};
-use crate::json;
+use crate::json::{self, JsonFault};
 use crate::subject::CodiceFiscale;
 
 use super::outcome::Outcome;
@@ -45,9 +45,14 @@ pub struct SearchAsk {
 }
 
 impl VerifiedRequest {
+    /// The body, for whoever must know beforehand what it is about.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, JsonFault> {
+        json::parse_as(&self.body)
+    }
+
     /// Reads the body; what cannot be read becomes the request's outcome, so that it is logged like any other.
     pub fn ask<T: DeserializeOwned>(self) -> Result<(Self, T), Box<Outcome>> {
-        match json::parse_as(&self.body) {
+        match self.read() {
             Ok(ask) => Ok((self, ask)),
             Err(fault) => Err(Box::new(Outcome::fail(self, Code::RequestInvalid, fault.to_string()))),
         }

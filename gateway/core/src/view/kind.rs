@@ -3,6 +3,7 @@
 //! A fault names the place and the expectation, never the value.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -95,6 +96,10 @@ pub struct RecordFault {
 impl Kind {
     /// Adds what is wrong with the value at `path`. `null` is an absent value and always right.
     pub fn check(&self, value: &Value, path: &str, faults: &mut Vec<RecordFault>) {
+        self.check_at(value, &Path::Field(path), faults);
+    }
+
+    fn check_at(&self, value: &Value, path: &Path<'_>, faults: &mut Vec<RecordFault>) {
         if value.is_null() {
             return;
         }
@@ -102,7 +107,7 @@ impl Kind {
             (Self::Struct(members), Value::Object(found)) => {
                 for (name, inner) in found {
                     match members.iter().find(|member| member.name == *name) {
-                        Some(member) => member.kind.check(inner, &format!("{path}.{name}"), faults),
+                        Some(member) => member.kind.check_at(inner, &Path::Member(path, name), faults),
                         // The name itself may be a value gone astray: it is not repeated.
                         None => faults.push(fault(path, "has a member that the record type does not know")),
                     }
@@ -113,7 +118,7 @@ impl Kind {
                     faults.push(fault(path, "has more than 200 items"));
                 }
                 for (i, inner) in found.iter().take(MOST_ITEMS).enumerate() {
-                    item.check(inner, &format!("{path}[{i}]"), faults);
+                    item.check_at(inner, &Path::Item(path, i), faults);
                 }
             }
             _ => {
@@ -178,8 +183,25 @@ impl Kind {
     }
 }
 
-fn fault(path: &str, what: &'static str) -> RecordFault {
-    RecordFault { path: path.to_owned(), what }
+fn fault(path: &Path<'_>, what: &'static str) -> RecordFault {
+    RecordFault { path: path.to_string(), what }
+}
+
+/// Where in a record a value is. Written out only for a fault: most records have none, and hundreds of places.
+enum Path<'a> {
+    Field(&'a str),
+    Item(&'a Path<'a>, usize),
+    Member(&'a Path<'a>, &'a str),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Field(name) => f.write_str(name),
+            Self::Item(list, place) => write!(f, "{list}[{place}]"),
+            Self::Member(whole, name) => write!(f, "{whole}.{name}"),
+        }
+    }
 }
 
 /// One millionth: numbers are compared as whole micro-units.
@@ -199,7 +221,8 @@ pub fn decimal(text: &str, places: u8) -> Option<i64> {
         return None;
     }
     let whole: i64 = whole.parse().ok()?;
-    let micro: i64 = format!("{part:0<6}").parse().ok()?;
+    let missing = u32::try_from(6_usize.saturating_sub(part.len())).ok()?;
+    let micro: i64 = part.parse::<i64>().ok()?.checked_mul(10_i64.checked_pow(missing)?)?;
     let value = whole.checked_mul(MICRO)?.checked_add(micro)?;
     Some(if negative { -value } else { value })
 }

@@ -180,6 +180,9 @@ impl Ladder {
             return Some(value.clone());
         }
         let step = self.view(index)?.steps.first()?;
+        if step.finer == ViewIndex::WHOLE {
+            return step.transform.apply(value, context);
+        }
         let finer = self.apply(step.finer, value, context)?;
         step.transform.apply(&finer, context)
     }

@@ -53,19 +53,23 @@ pub fn sign_request(
     jtis: &Jtis,
 ) -> Result<Vec<(String, String)>, SignFault> {
     let digest = digest_header(&Sha256::of(body));
-    let base = |jti: &TokenId| standard(&claims.issuer, &claims.audience, now, jti);
-    let bearer = compact(TokenType::Message, &base(&jtis.authorization), signer)?;
-    let mut integrity = base(&jtis.signature);
-    set(&mut integrity, "signed_headers", signed(&digest, claims.content_type.as_deref()));
-    let mut evidence = base(&jtis.evidence);
-    set(&mut evidence, "userID", claims.evidence.operator.as_str().into());
-    set(&mut evidence, "userLocation", claims.evidence.location.as_str().into());
-    set(&mut evidence, "LoA", claims.evidence.loa.text().into());
+    let standard = Standard::new(&claims.issuer, &claims.audience, now);
+    let token =
+        |jti, more: &[(&str, &str)]| compact_text(TokenType::Message, &standard.with(jti, more), signer);
+    let bearer = token(&jtis.authorization, &[])?;
+    let signed = signed(&digest, claims.content_type.as_deref());
+    let integrity = token(&jtis.signature, &[("signed_headers", &signed)])?;
+    let evidence = &claims.evidence;
+    let (operator, location) = (json::text(evidence.operator.as_str()), json::text(&evidence.location));
+    let evidence = token(
+        &jtis.evidence,
+        &[("LoA", &json::text(evidence.loa.text())), ("userID", &operator), ("userLocation", &location)],
+    )?;
 
     let mut headers = vec![
         (AUTHORIZATION.to_owned(), format!("Bearer {bearer}")),
-        (SIGNATURE.to_owned(), compact(TokenType::Message, &integrity, signer)?),
-        (EVIDENCE.to_owned(), compact(TokenType::Message, &evidence, signer)?),
+        (SIGNATURE.to_owned(), integrity),
+        (EVIDENCE.to_owned(), evidence),
         (DIGEST.to_owned(), digest),
     ];
     headers.extend(claims.content_type.clone().map(|value| (CONTENT_TYPE.to_owned(), value)));
@@ -81,11 +85,12 @@ pub fn sign_response(
     jti: &TokenId,
 ) -> Result<Vec<(String, String)>, SignFault> {
     let digest = digest_header(&Sha256::of(body));
-    let mut integrity = standard(&claims.issuer, &claims.audience, now, jti);
-    set(&mut integrity, "request_digest", digest_header(&claims.request_digest).into());
-    set(&mut integrity, "signed_headers", signed(&digest, claims.content_type.as_deref()));
+    let request_digest = json::text(&digest_header(&claims.request_digest));
+    let signed = signed(&digest, claims.content_type.as_deref());
+    let more: [(&str, &str); 2] = [("request_digest", &request_digest), ("signed_headers", &signed)];
+    let integrity = Standard::new(&claims.issuer, &claims.audience, now).with(jti, &more);
     let mut headers = vec![
-        (SIGNATURE.to_owned(), compact(TokenType::Message, &integrity, signer)?),
+        (SIGNATURE.to_owned(), compact_text(TokenType::Message, &integrity, signer)?),
         (DIGEST.to_owned(), digest),
     ];
     headers.extend(claims.content_type.clone().map(|value| (CONTENT_TYPE.to_owned(), value)));
@@ -120,7 +125,10 @@ pub(super) fn compact_text(typ: TokenType, payload: &str, signer: &dyn Signer) -
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-    let mut token = signer.headers().of_type(typ).to_owned();
+    let header = signer.headers().of_type(typ);
+    // Two dots and a signature: 86 characters of ES256 or EdDSA, 683 of RSA with 4096 bits.
+    let mut token = String::with_capacity(header.len() + payload.len().div_ceil(3) * 4 + 700);
+    token.push_str(header);
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(payload, &mut token);
     let signature = signer.sign(token.as_bytes())?;
@@ -129,25 +137,45 @@ pub(super) fn compact_text(typ: TokenType, payload: &str, signer: &dyn Signer) -
     Ok(token)
 }
 
-fn standard(issuer: &str, audience: &str, now: Timestamp, jti: &TokenId) -> Value {
-    json!({
-        "aud": audience,
-        "exp": now.plus(LIFETIME).seconds(),
-        "iat": now.seconds(),
-        "iss": issuer,
-        "jti": jti.as_str(),
-        "nbf": now.seconds(),
-    })
+/// The claims that all tokens of one message share, as canonical JSON.
+struct Standard {
+    audience: String,
+    expires: String,
+    issuer: String,
+    now: String,
 }
 
-fn signed(digest: &str, content_type: Option<&str>) -> Value {
-    let mut headers = vec![json!({ DIGEST: digest })];
-    headers.extend(content_type.map(|value| json!({ CONTENT_TYPE: value })));
-    Value::Array(headers)
-}
-
-fn set(claims: &mut Value, name: &str, value: Value) {
-    if let Value::Object(members) = claims {
-        members.insert(name.to_owned(), value);
+impl Standard {
+    fn new(issuer: &str, audience: &str, now: Timestamp) -> Self {
+        Self {
+            audience: json::text(audience),
+            expires: now.plus(LIFETIME).seconds().to_string(),
+            issuer: json::text(issuer),
+            now: now.seconds().to_string(),
+        }
     }
+
+    /// The claims of one token: these, its identifier, and more whose values are canonical JSON.
+    fn with(&self, jti: &TokenId, more: &[(&str, &str)]) -> String {
+        let jti = json::text(jti.as_str());
+        let mut members: Vec<(&str, &str)> = vec![
+            ("aud", &self.audience),
+            ("exp", &self.expires),
+            ("iat", &self.now),
+            ("iss", &self.issuer),
+            ("jti", &jti),
+            ("nbf", &self.now),
+        ];
+        members.extend_from_slice(more);
+        members.sort_unstable();
+        json::object(&members)
+    }
+}
+
+/// The `signed_headers` of a message.
+fn signed(digest: &str, content_type: Option<&str>) -> String {
+    let of = |name, value: &str| json::object(&[(name, &json::text(value))]);
+    let mut headers = vec![of(DIGEST, digest)];
+    headers.extend(content_type.map(|value| of(CONTENT_TYPE, value)));
+    format!("[{}]", headers.join(","))
 }

@@ -38,7 +38,9 @@ pub fn run(args: Args) -> ExitCode {
     };
     let people = Arc::new(Population::generate(args.seed, args.people));
     let system = Arc::new(System::new(args.id, people, keys));
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // One thread serves some thousand requests a second, more than a demonstration or the bench asks for, and leaves the
+    // rest of the machine to whatever is tried with it.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };

@@ -4,12 +4,16 @@ use tokio::task::JoinSet;
 use varco_core::hash::Sha256;
 use varco_core::log::entry::Kind;
 use varco_store::read::{ReadError, Stream};
-use varco_store::submission::{AppendError, Artifact, ArtifactKind, Change, StreamKind, Submission};
+use varco_store::submission::{
+    AppendError, Artifact, ArtifactKind, Change, ClaimError, Found, StreamEpoch, StreamKind, Submission,
+    Wanted,
+};
 
 use crate::on_both;
 use crate::world::*;
 
 on_both! {
+    a_claim_tells_what_its_exchange_will_rest_on
     a_document_grows_by_its_events
     a_stale_change_is_refused_and_enters_nothing
     an_artifact_is_kept_under_its_digest
@@ -105,6 +109,43 @@ async fn documents_are_found_by_their_people(world: World) {
     assert_eq!(read.streams_of(&[], StreamKind::Consent).await.unwrap(), []);
     let many: Vec<_> = std::iter::repeat_n(person(1), 300).collect();
     assert!(matches!(read.streams_of(&many, StreamKind::Case).await, Err(ReadError::TooMuch)));
+}
+
+async fn a_claim_tells_what_its_exchange_will_rest_on(world: World) {
+    let store = world.open().await;
+    store.append(consent(1, "b", 0)).await.unwrap();
+    store.append(consent(2, "a", 0)).await.unwrap();
+    let notice = Change { kind: StreamKind::Notice, ..consent(3, "told", 0).changes.remove(0) };
+    store
+        .append(Submission { changes: vec![notice], ..Submission::new(draft(Kind::Admin, 3)) })
+        .await
+        .unwrap();
+    let epochs = |held: &[StreamEpoch]| -> Vec<(String, u64)> {
+        held.iter().map(|head| (head.stream.clone(), head.epoch)).collect()
+    };
+    let wanted = Wanted {
+        subjects: vec![person(1), person(2), person(9)],
+        streams: vec!["told".to_owned(), "nothing".to_owned()],
+    };
+    let held = store.claim_and_look(claim(10, "one"), wanted.clone()).await.unwrap();
+    assert_eq!(epochs(&held.of_subjects), [("a".to_owned(), 1), ("b".to_owned(), 1)]);
+    assert_eq!(epochs(&held.named), [("told".to_owned(), 1)]);
+    store.append(consent(4, "b", 1)).await.unwrap();
+    let held = store.claim_and_look(claim(11, "two"), wanted.clone()).await.unwrap();
+    assert_eq!(epochs(&held.of_subjects), [("a".to_owned(), 1), ("b".to_owned(), 2)]);
+    let again = store.claim_and_look(claim(12, "two"), wanted).await;
+    assert_eq!(again, Err(ClaimError::Replayed), "a used token is told nothing");
+    assert_eq!(store.claim_and_look(claim(13, "three"), Wanted::default()).await, Ok(Found::default()));
+    let many = Wanted { subjects: vec![person(1); 33], streams: Vec::new() };
+    assert!(matches!(store.claim_and_look(claim(14, "four"), many).await, Err(ClaimError::Invalid(_))));
+
+    let read = store.read();
+    let names = ["b", "nothing", "a", "a"].map(str::to_owned);
+    let found = read.streams_named(&names).await.unwrap();
+    let found: Vec<_> = found.iter().map(|stream| (stream.id.as_str(), stream.events.len())).collect();
+    assert_eq!(found, [("a", 1), ("b", 2)]);
+    assert_eq!(read.streams_named(&[]).await.unwrap(), []);
+    assert!(matches!(read.streams_named(&vec!["a".to_owned(); 257]).await, Err(ReadError::TooMuch)));
 }
 
 async fn a_stream_waits_for_its_agencies_until_it_does_not(world: World) {

@@ -1,6 +1,7 @@
 //! Claims, entries, guards and proofs.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
 use tokio::task::JoinSet;
 use varco_core::hash::Sha256;
@@ -9,7 +10,7 @@ use varco_core::log::leaf::Leaf;
 use varco_core::log::tree::{Frontier, leaf_hash};
 use varco_store::read::ReadError;
 use varco_store::status::Health;
-use varco_store::store::Store;
+use varco_store::store::{OnCommit, Options, Store};
 use varco_store::submission::{AppendError, Branch, ClaimError, Submission};
 
 use crate::on_both;
@@ -24,6 +25,7 @@ on_both! {
     an_exchange_without_outcome_is_interrupted_after_a_while
     entries_are_only_ever_added
     every_receipt_holds_at_every_size
+    exchanges_under_way_share_commits_and_a_lone_one_waits_for_nobody
     the_same_entry_is_entered_once
     the_status_tells_where_the_log_stands
     time_in_the_log_never_goes_back
@@ -82,6 +84,36 @@ async fn a_token_is_good_for_one_exchange(world: World) {
     let store = world.open().await;
     assert_eq!(store.claim(claim(31, "one-token")).await, Err(ClaimError::Replayed));
     assert_eq!(store.claim(several(45, &["b", "h"])).await, Err(ClaimError::Replayed));
+}
+
+async fn exchange_of(store: &Store, n: u64) {
+    store.claim(claim(n, &format!("jti-{n}"))).await.unwrap();
+    store.append(closing(n)).await.unwrap();
+}
+
+async fn exchanges_under_way_share_commits_and_a_lone_one_waits_for_nobody(world: World) {
+    let commits = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&commits);
+    let on_commit: OnCommit = Arc::new(move |entries, _| told.lock().unwrap().push(entries));
+    let store = Store::open(Options { on_commit, ..world.options() }).await.unwrap();
+    for n in 0..10 {
+        exchange_of(&store, n).await;
+    }
+    assert_eq!(std::mem::take(&mut *commits.lock().unwrap()), [0, 1].repeat(10), "each at once");
+    let mut tasks = JoinSet::new();
+    for lane in 0..64 {
+        let store = store.clone();
+        tasks.spawn(async move {
+            for n in 0..4 {
+                exchange_of(&store, 100 + lane * 4 + n).await;
+            }
+        });
+    }
+    tasks.join_all().await;
+    let commits = std::mem::take(&mut *commits.lock().unwrap());
+    assert_eq!(commits.iter().sum::<usize>(), 256);
+    assert!(commits.len() <= 64, "{} commits for 512 jobs, of which 64 at a time", commits.len());
+    audit(&store).await;
 }
 
 async fn a_withdrawal_takes_effect_between_two_entries(world: World) {

@@ -114,6 +114,7 @@ impl World {
             missing_anchor: MissingAnchor::Refuse,
             keyring: self.keyring(),
             limits: Limits::default(),
+            on_commit: Arc::new(|_, _| {}),
         }
     }
 

@@ -68,6 +68,7 @@ impl World {
             clock: Arc::new(|| Timestamp::from_millis(1_772_440_867_120)),
             missing_anchor: MissingAnchor::Refuse,
             keyring: Arc::new(keyring),
+            on_commit: Arc::new(|_, _| {}),
             limits: Limits::default(),
         }
     }

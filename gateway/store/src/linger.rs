@@ -1,0 +1,33 @@
+//! How long the writer waits for those who are about to come.
+
+use std::time::Duration;
+
+/// A commit costs the CPU as much as some twenty entries. For each exchange that is on its way to the log the next commit
+/// waits a tenth of a millisecond, which is what the machine needs to bring it there.
+const EACH: Duration = Duration::from_micros(100);
+
+/// But never longer than this, counted from the end of the last commit: an exchange waits for two.
+const MOST: Duration = Duration::from_millis(4);
+
+/// With fewer exchanges under way than these a batch would not grow by waiting: then nobody waits.
+const COMPANY: usize = 8;
+
+/// How long after a commit the next one begins at the earliest, while so many others are under way.
+pub fn linger(under_way: usize) -> Duration {
+    if under_way < COMPANY {
+        return Duration::ZERO;
+    }
+    EACH.saturating_mul(u32::try_from(under_way).unwrap_or(u32::MAX)).min(MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_few_and_nobody_waits_long_for_many() {
+        assert_eq!([0, 1, 7].map(linger), [Duration::ZERO; 3]);
+        assert_eq!(linger(8), Duration::from_micros(800));
+        assert_eq!([40, 64, usize::MAX].map(linger), [MOST; 3]);
+    }
+}
