@@ -110,12 +110,6 @@ async fn documents_at(app: &App, found: &Found) -> Result<BTreeMap<String, Docum
     Ok(documents)
 }
 
-/// The consents of a person, whatever pseudonym they were recorded under.
-pub async fn consents_of(app: &App, subject: &[Pseudonym]) -> Result<Vec<Consent>, Unreadable> {
-    let streams = app.store.read().streams_of(subject, StreamKind::Consent).await?;
-    streams.into_iter().map(consent_of).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;

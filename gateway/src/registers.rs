@@ -37,6 +37,12 @@ pub enum Unreadable {
     Read(#[from] ReadError),
 }
 
+/// The consents of a person, whatever pseudonym they were recorded under.
+pub async fn consents_of(app: &App, subject: &[Pseudonym]) -> Result<Vec<Consent>, Unreadable> {
+    let streams = app.store.read().streams_of(subject, StreamKind::Consent).await?;
+    streams.into_iter().map(consent_of).collect()
+}
+
 /// The consents a decision may rest on. What cannot be read is not given, and the rest still flows: only what depends on
 /// consent closes.
 pub async fn consents_given(app: &App, subject: &[Pseudonym]) -> Vec<Consent> {
