@@ -197,7 +197,7 @@ async fn a_record_that_does_not_fit_or_hides_what_may_conceal_it_is_refused() {
     assert!(!told.text("detail").contains("CANARINO"));
     let mut address = push(&["cpi-lucca"]);
     address["record_type"] = json!("anagrafica_nucleo");
-    address["record"] = json!({ "cognome": "Xxquercia", "residenza_comune": "B648" });
+    address["record"] = json!({ "cognome": "Xxquercia", "residenza_comune": "046007" });
     let told = anna.capannori.post("/pushes", &address).await;
     told.assert_refused(422, "request.invalid");
     assert!(told.text("detail").contains("riservatezza_indirizzo"), "{}", told.text("detail"));

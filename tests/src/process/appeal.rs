@@ -77,14 +77,14 @@ async fn a_refused_field_is_asked_for_approved_and_revoked_on_the_command_line()
     );
     let shown = run(&here, &owner("show", "op-cap-1"), &[&id, "--json"]);
     std::fs::write(folder.path("richiesta.json"), said(&shown)).unwrap();
-    let key = deployed.folder.path("pki/officers/capannori-dpo/key.pem").display().to_string();
+    let key = deployed.folder.path("pki/officers/capannori-dpo/reading.key.pem").display().to_string();
     let read = run_in(&here, &["appeal", "read", "richiesta.json", "--key", &key]);
     let words: Value = serde_json::from_str(&said(&read)).unwrap();
     assert_eq!(
         words,
         json!({ "codice_fiscale": person, "reason": "Serve per il colloquio di martedì con la persona." })
     );
-    let other = deployed.folder.path("pki/officers/asl-dpo/key.pem").display().to_string();
+    let other = deployed.folder.path("pki/officers/asl-dpo/reading.key.pem").display().to_string();
     let closed = run_in(&here, &["appeal", "read", "richiesta.json", "--key", &other]);
     assert_eq!(closed.status.code(), Some(1));
     let until = varco::app::system_now().plus(std::time::Duration::from_secs(24 * 3600)).to_string();
