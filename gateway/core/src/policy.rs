@@ -21,6 +21,7 @@ pub mod compile;
 pub mod decide;
 mod facts;
 pub mod fault;
+mod met;
 pub mod opening;
 pub mod questions;
 pub mod record;
