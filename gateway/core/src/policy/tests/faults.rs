@@ -60,7 +60,7 @@ fn every_fault_is_reported_at_once_and_in_order() {
 
 #[test]
 fn two_grants_for_one_cell_are_an_error_that_names_both() {
-    let row = "isee_fascia             | codice(isee_fascia)    | ordinaria |             | Fascia ISEE\n";
+    let row = "isee_fascia              |      | intero | intero   | intero | intero | (intero) | -  | intero       | (intero) | intero\n";
     check(
         "RT-07-condizione_economica_prestazioni.txt",
         row,
