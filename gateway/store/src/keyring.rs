@@ -20,6 +20,9 @@ const MAGIC: &str = "varco/body-keys/v1";
 /// Two epochs while one follows the other; a file with more was written by nobody.
 const EPOCHS_MAX: usize = 64;
 
+/// A file is replaced twice in a renewal, months apart from the next one.
+const REPLACED_MAX: usize = 8;
+
 /// Why the keys of bodies cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
@@ -179,9 +182,20 @@ fn text(keys: &BTreeMap<u32, EpochKey>) -> Zeroizing<String> {
     text
 }
 
+/// The file as it has its name now. Whoever opened it just before it was replaced finds it overwritten, and looks again.
+fn read_whole(path: &Path) -> io::Result<Zeroizing<String>> {
+    for _ in 0..REPLACED_MAX {
+        let text = Zeroizing::new(std::fs::read_to_string(path)?);
+        if !text.contains('\0') {
+            return Ok(text);
+        }
+    }
+    Ok(Zeroizing::new(std::fs::read_to_string(path)?))
+}
+
 fn read(path: &Path) -> Result<BTreeMap<u32, EpochKey>, KeyringError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => Zeroizing::new(text),
+    let text = match read_whole(path) {
+        Ok(text) => text,
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(fault) => return Err(fault.into()),
     };

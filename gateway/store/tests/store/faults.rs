@@ -194,7 +194,8 @@ async fn lock(world: &World) -> SqliteConnection {
 #[tokio::test]
 async fn a_slow_commit_is_refused_and_may_still_come() {
     let world = World::sqlite("slow");
-    let limits = Limits { commit_wait: Duration::from_millis(50), ..Limits::default() };
+    // Longer than a commit takes on a machine that is busy with other tests.
+    let limits = Limits { commit_wait: Duration::from_millis(500), ..Limits::default() };
     let store = Store::open(Options { limits, ..world.options() }).await.unwrap();
     store.append(disclosure(1)).await.unwrap();
     let other = lock(&world).await;
