@@ -37,8 +37,10 @@ impl Mariadb {
             chown(&directory, Some(NOBODY), Some(NOBODY))?;
         }
         let data = format!("--datadir={}", directory.join("data").display());
+        // Its own place for temporary tables: a server that starts removes those it finds, its neighbours' too.
+        let temporary = format!("--tmpdir={}", directory.display());
         let made = command("mariadb-install-db")?
-            .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", &data])
+            .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", &data, &temporary])
             .stdin(Stdio::null())
             .output()?;
         if !made.status.success() {
@@ -46,7 +48,7 @@ impl Mariadb {
         }
         let log = File::create(directory.join("log"))?;
         let server = command("/usr/sbin/mariadbd")?
-            .args(["--no-defaults", &data, "--skip-networking", "--innodb-buffer-pool-size=16M"])
+            .args(["--no-defaults", &data, &temporary, "--skip-networking", "--innodb-buffer-pool-size=16M"])
             .arg(format!("--socket={}", directory.join("socket").display()))
             .arg(format!("--pid-file={}", directory.join("pid").display()))
             .stdin(Stdio::null())
