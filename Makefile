@@ -30,7 +30,7 @@ check:
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo test --locked --quiet --workspace --test varco licences
 
-# Measures the very program that `make demo` builds. Chapters: make bench ARGS="exchange policy log stalled".
+# Measures the program as it is installed for operation. Chapters: make bench ARGS="exchange policy log stalled".
 bench:
-	cargo build --release -p varco
-	cargo bench -p varco-tests --bench exchange -- $(ARGS)
+	cargo build --profile dist -p varco -p varco-tests --bin varco --bench exchange
+	cargo bench --profile dist -p varco -p varco-tests --bench exchange -- $(ARGS)

@@ -4,6 +4,7 @@
 //! its own, so that one that does not answer keeps nobody else waiting. Nothing here ever holds up an exchange.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,9 @@ use crate::tasks::Stop;
 
 /// How far the search for alerts has come.
 const FOLLOWER: &str = "alerts";
+
+/// Their bodies take some 10 KiB each while they are open.
+const OPENED_AT_ONCE: usize = 128;
 
 /// Alerts sent to one receiver in one round.
 const ROUND: u64 = 16;
@@ -130,11 +134,7 @@ impl Look {
         };
         if let Some(last) = last {
             let first = log.first_at(last.at().minus(WINDOW * 2), next).await?;
-            for from in (first..next).step_by(usize::try_from(PAGE_MAX).unwrap_or(1)) {
-                for entry in entries(log, from, from.saturating_add(PAGE_MAX).min(next)).await? {
-                    detector.see(&entry);
-                }
-            }
+            see(&mut detector, log, first..next).await?;
         }
         Ok(Self { detector, next, standing: BTreeSet::new() })
     }
@@ -145,10 +145,8 @@ impl Look {
             let to = self.next.saturating_add(PAGE_MAX).min(size);
             // A copy, because what is found is told only once it is kept.
             let mut detector = self.detector.clone();
-            let mut records = Vec::new();
-            for entry in entries(app.store.read(), self.next, to).await? {
-                records.extend(detector.see(&entry).iter().map(|alert| app.alerts.record(alert)));
-            }
+            let found = see(&mut detector, app.store.read(), self.next..to).await?;
+            let mut records: Vec<Record> = found.iter().map(|alert| app.alerts.record(alert)).collect();
             records.push(Record::Followed { name: FOLLOWER, next: to });
             app.store.keep(records).await?;
             (self.detector, self.next) = (detector, to);
@@ -162,6 +160,17 @@ impl Look {
         }
         Ok(())
     }
+}
+
+/// Shows entries to the detector, in order.
+async fn see(detector: &mut Detector, log: &Reader, range: Range<u64>) -> Result<Vec<Alert>, ReadError> {
+    let mut found = Vec::new();
+    for from in range.clone().step_by(OPENED_AT_ONCE) {
+        for entry in entries(log, from, from.saturating_add(OPENED_AT_ONCE as u64).min(range.end)).await? {
+            found.extend(detector.see(&entry));
+        }
+    }
+    Ok(found)
 }
 
 /// Entries opened, in order. At most a page.

@@ -61,10 +61,7 @@ pub fn facets_of(entries: &[Entry<'_>]) -> BTreeSet<(String, u64)> {
             continue;
         }
         let body = entry.slots.decision.as_ref().map(|slot| slot.body.as_str()).unwrap_or_default();
-        let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
-        let outcomes = body.get("outcomes").and_then(serde_json::Value::as_array);
-        let facets = facets(outcomes.map(Vec::as_slice).unwrap_or_default());
-        found.extend(facets.into_iter().map(|facet| (facet, entry.leaf.index() / BLOCK)));
+        found.extend(facets(body).into_iter().map(|facet| (facet, entry.leaf.index() / BLOCK)));
     }
     found
 }

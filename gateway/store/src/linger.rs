@@ -3,14 +3,22 @@
 use std::time::Duration;
 
 /// A commit costs the CPU as much as some twenty entries. For each exchange that is on its way to the log the next commit
-/// waits a tenth of a millisecond, which is what the machine needs to bring it there.
-const EACH: Duration = Duration::from_micros(100);
+/// waits so long, which is what the machine needs to bring it there.
+const EACH: Duration = Duration::from_micros(150);
 
 /// But never longer than this, counted from the end of the last commit: an exchange waits for two.
-const MOST: Duration = Duration::from_millis(4);
+const MOST: Duration = Duration::from_millis(10);
 
 /// With fewer exchanges under way than these a batch would not grow by waiting: then nobody waits.
 const COMPANY: usize = 8;
+
+/// How often those who have come are counted.
+pub const COUNTED_EVERY: Duration = Duration::from_millis(1);
+
+/// Whether so many of those under way have come that waiting for the rest would leave the machine idle: half.
+pub fn is_company(come: usize, under_way: usize) -> bool {
+    come.saturating_mul(2) >= under_way
+}
 
 /// How long after a commit the next one begins at the earliest, while so many others are under way.
 pub fn linger(under_way: usize) -> Duration {
@@ -27,7 +35,8 @@ mod tests {
     #[test]
     fn nobody_waits_for_few_and_nobody_waits_long_for_many() {
         assert_eq!([0, 1, 7].map(linger), [Duration::ZERO; 3]);
-        assert_eq!(linger(8), Duration::from_micros(800));
-        assert_eq!([40, 64, usize::MAX].map(linger), [MOST; 3]);
+        assert!(is_company(32, 64) && !is_company(31, 64));
+        assert_eq!(linger(8), Duration::from_micros(1200));
+        assert_eq!([67, 128, usize::MAX].map(linger), [MOST; 3]);
     }
 }

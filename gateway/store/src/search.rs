@@ -143,10 +143,7 @@ impl Reader {
         let facets = search.facets();
         found.retain(|leaf| {
             let decision = bodies.get(&leaf.index()).and_then(|bodies| bodies.slots.decision.as_ref());
-            let body: serde_json::Value =
-                decision.and_then(|slot| serde_json::from_str(&slot.body).ok()).unwrap_or_default();
-            let outcomes = body.get("outcomes").and_then(serde_json::Value::as_array);
-            let has = summary::facets(outcomes.map(Vec::as_slice).unwrap_or_default());
+            let has = summary::facets(decision.map(|slot| slot.body.as_str()).unwrap_or_default());
             facets.iter().all(|facet| has.contains(facet))
         });
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));

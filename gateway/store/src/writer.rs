@@ -16,7 +16,7 @@ use crate::claims::Whose;
 use crate::fault::CommitError;
 use crate::kept::Record;
 use crate::ledger::{Appended, Done, Ledger, Work};
-use crate::linger::linger;
+use crate::linger::{COUNTED_EVERY, is_company, linger};
 use crate::plan::Verdict;
 use crate::recover::{self, Anchored, OpenError, Signed};
 use crate::renewal::Renewal;
@@ -208,16 +208,17 @@ impl Writer {
         }
     }
 
-    /// Waits for those who are about to come, if they are many. Nobody wakes this thread meanwhile.
+    /// Waits for those who are about to come, if they are many. Nobody wakes this thread meanwhile: it counts.
     async fn gather(&self, queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>) {
         let Gate::Open(ledger) = &self.gate else { return };
         let ending = jobs.iter().filter(|job| matches!(job, Job::Append(..))).count();
-        let linger = linger(ledger.open_claims().saturating_sub(ending));
-        if !linger.is_zero() {
-            sleep_until(self.last_commit + linger).await;
-            let room = BATCH_MAX.saturating_sub(jobs.len());
-            jobs.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(room));
+        let under_way = ledger.open_claims().saturating_sub(ending);
+        let until = self.last_commit + linger(under_way);
+        while Instant::now() < until && !is_company(jobs.len() + queue.len(), under_way) {
+            sleep_until(until.min(Instant::now() + COUNTED_EVERY)).await;
         }
+        let room = BATCH_MAX.saturating_sub(jobs.len());
+        jobs.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(room));
     }
 
     /// Writes a batch. Gives back who wants the writer to end.

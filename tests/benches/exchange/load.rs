@@ -122,14 +122,18 @@ pub fn request(path: &str, headers: &[(String, String)], body: &[u8]) -> Vec<u8>
     bytes
 }
 
-/// Sends a request and waits for an answer that does not come; gives back whatever does.
-pub async fn send_and_wait(mut connection: TlsStream<TcpStream>, request: Vec<u8>) -> Result<usize, String> {
+/// Sends a request and waits for an answer that should not come; gives back whatever does.
+pub async fn send_and_wait(mut connection: TlsStream<TcpStream>, request: Vec<u8>) -> String {
+    let mut answer = vec![0; 16 * 1024];
     let sent = async {
         connection.write_all(&request).await?;
         connection.flush().await?;
-        connection.read(&mut [0; 1]).await
+        connection.read(&mut answer).await
     };
-    sent.await.map_err(|error| error.to_string())
+    match sent.await {
+        Ok(length) => String::from_utf8_lossy(answer.get(..length).unwrap_or_default()).into_owned(),
+        Err(error) => error.to_string(),
+    }
 }
 
 pub async fn connect(target: &Target) -> Result<TlsStream<TcpStream>, Failure> {

@@ -164,7 +164,9 @@ fn options() -> Result<(Bench, Vec<Chapter>, Option<PathBuf>), Failure> {
 fn program() -> Result<PathBuf, Failure> {
     let own = std::env::current_exe()?;
     let built = own.parent().and_then(Path::parent).map(|folder| folder.join("varco"));
-    built.filter(|path| path.is_file()).ok_or_else(|| "build the gateway first: cargo build --release".into())
+    built
+        .filter(|path| path.is_file())
+        .ok_or_else(|| "build the gateway first: cargo build --profile dist -p varco".into())
 }
 
 /// What is being done, for whoever waits.

@@ -62,8 +62,12 @@ pub async fn measure(bench: &Bench) -> Result<Finding, Failure> {
     for _ in 0..ROUNDS {
         beside.push(round().await?);
     }
-    if waiting.try_join_next().is_some() {
-        return Err("an exchange with the stalled provider has ended: there was nothing to notice".into());
+    if let Some(ended) = waiting.try_join_next() {
+        return Err(format!(
+            "an exchange with the stalled provider has ended, so nothing was shown: {}",
+            ended?
+        )
+        .into());
     }
     waiting.abort_all();
     drop(gateway);

@@ -1,12 +1,16 @@
 //! What an entry says once its bodies are opened, flat and typed: what alerts, inquiries and other people's formats are
 //! made from. A body that is erased, or of another form, leaves its members empty.
 
-use serde_json::Value;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::hash::Sha256;
 use crate::id::{AgencyId, ConsentId, ExchangeId, FieldId, OfficeId, OperatorId, Pseudonym, PurposeId};
 use crate::id::{CaseId, RecordTypeId, ViewId};
-use crate::log::entry::{Kind, Slots};
+use crate::log::entry::{Kind, Slot, Slots};
 use crate::log::leaf::Leaf;
 use crate::time::Timestamp;
 
@@ -58,16 +62,12 @@ pub struct Whose {
 impl Summary {
     pub fn of(leaf: &Leaf, slots: &Slots) -> Self {
         let content = leaf.content();
-        let open = |slot: Option<&crate::log::entry::Slot>| -> Value {
-            slot.and_then(|slot| serde_json::from_str(&slot.body).ok()).unwrap_or_default()
-        };
-        let decision = open(slots.decision.as_ref());
-        let (operator, subject) = (open(slots.operator.as_ref()), open(slots.subject.as_ref()));
-        let outcomes = decision.get("outcomes").and_then(Value::as_array).cloned().unwrap_or_default();
-        let mut layers: Vec<String> = outcomes.iter().filter_map(layer).map(str::to_owned).collect();
+        let decision: Decision<'_> = opened(slots.decision.as_ref());
+        let operator: Operator<'_> = opened(slots.operator.as_ref());
+        let subject: Subject<'_> = opened(slots.subject.as_ref());
+        let mut layers: Vec<String> = decision.layers().map(str::to_owned).collect();
         layers.sort();
         layers.dedup();
-        let rests_on = decision.get("rests_on").and_then(Value::as_object);
         Self {
             index: content.index,
             hash: leaf.hash(),
@@ -81,58 +81,101 @@ impl Summary {
             code: content.code.as_ref().map(|code| code.as_str().to_owned()),
             policy: content.policy,
             who: Who {
-                agency: parsed(&operator, "agency"),
-                office: parsed(&operator, "office"),
-                operator: parsed(&operator, "operator"),
-                location: parsed(&operator, "location"),
-                seal: parsed(&operator, "seal"),
-                carrier: parsed(&operator, "carrier"),
+                agency: parsed(operator.agency.as_ref()),
+                office: parsed(operator.office.as_ref()),
+                operator: parsed(operator.operator.as_ref()),
+                location: parsed(operator.location.as_ref()),
+                seal: parsed(operator.seal.as_ref()),
+                carrier: parsed(operator.carrier.as_ref()),
             },
-            whose: Whose { subject: parsed(&subject, "subject"), case: parsed(&subject, "case") },
-            shown: outcomes.iter().filter_map(shown).collect(),
+            whose: Whose { subject: parsed(subject.subject.as_ref()), case: parsed(subject.case.as_ref()) },
+            shown: decision.shown().collect(),
             layers,
-            consents: rests_on
-                .into_iter()
-                .flat_map(|on| on.keys())
-                .filter_map(|id| id.parse().ok())
-                .collect(),
+            consents: decision.rests_on.keys().filter_map(|id| id.parse().ok()).collect(),
         }
     }
 }
 
 /// What entries are found by besides what they say openly: each field that left (`field:<name>`) and each layer that
-/// withheld something (`layer:<name>`), from the field outcomes of a decision. Sorted, without repetition.
-pub fn facets(outcomes: &[Value]) -> Vec<String> {
-    let fields = outcomes.iter().filter_map(shown).map(|(field, _)| format!("field:{field}"));
-    let layers = outcomes.iter().filter_map(layer).map(|layer| format!("layer:{layer}"));
+/// withheld something (`layer:<name>`), from the body of a decision. Sorted, without repetition.
+pub fn facets(decision: &str) -> Vec<String> {
+    let decision: Decision<'_> = serde_json::from_str(decision).unwrap_or_default();
+    let fields = decision.shown().map(|(field, _)| format!("field:{field}"));
+    let layers = decision.layers().map(|layer| format!("layer:{layer}"));
     let mut facets: Vec<String> = fields.chain(layers).collect();
     facets.sort();
     facets.dedup();
     facets
 }
 
-fn parsed<T: std::str::FromStr>(body: &Value, member: &str) -> Option<T> {
-    body.get(member)?.as_str()?.parse().ok()
+/// What is read of a decision's body. Every entry is read so once or twice, hence without a tree.
+#[derive(Default, Deserialize)]
+struct Decision<'a> {
+    #[serde(borrow, default)]
+    outcomes: Vec<Told<'a>>,
+    #[serde(borrow, default)]
+    rests_on: BTreeMap<Cow<'a, str>, IgnoredAny>,
 }
 
-fn shown(outcome: &Value) -> Option<(FieldId, ViewId)> {
-    let is_shown = outcome.get("outcome")?.as_str()? == "shown";
-    is_shown.then(|| Some((parsed(outcome, "name")?, parsed(outcome, "view")?))).flatten()
+/// One field's outcome.
+#[derive(Deserialize)]
+struct Told<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    outcome: Cow<'a, str>,
+    #[serde(borrow)]
+    layer: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    view: Option<Cow<'a, str>>,
 }
 
-fn layer(outcome: &Value) -> Option<&str> {
-    outcome.get("layer")?.as_str()
+impl Decision<'_> {
+    fn shown(&self) -> impl Iterator<Item = (FieldId, ViewId)> {
+        let shown = self.outcomes.iter().filter(|told| told.outcome == "shown");
+        shown.filter_map(|told| Some((told.name.parse().ok()?, told.view.as_ref()?.parse().ok()?)))
+    }
+
+    fn layers(&self) -> impl Iterator<Item = &str> {
+        self.outcomes.iter().filter_map(|told| told.layer.as_deref())
+    }
+}
+
+/// What is read of an operator's body.
+#[derive(Default, Deserialize)]
+struct Operator<'a> {
+    agency: Option<Cow<'a, str>>,
+    office: Option<Cow<'a, str>>,
+    operator: Option<Cow<'a, str>>,
+    location: Option<Cow<'a, str>>,
+    seal: Option<Cow<'a, str>>,
+    carrier: Option<Cow<'a, str>>,
+}
+
+/// What is read of a subject's body.
+#[derive(Default, Deserialize)]
+struct Subject<'a> {
+    subject: Option<Cow<'a, str>>,
+    case: Option<Cow<'a, str>>,
+}
+
+fn opened<'a, T: Default + Deserialize<'a>>(slot: Option<&'a Slot>) -> T {
+    slot.and_then(|slot| serde_json::from_str(&slot.body).ok()).unwrap_or_default()
+}
+
+fn parsed<T: std::str::FromStr>(member: Option<&Cow<'_, str>>) -> Option<T> {
+    member?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
-    use crate::log::entry::{Draft, Slot};
+    use crate::log::entry::Draft;
     use crate::log::leaf::tests::disclosure;
 
-    fn opened(decision: &Value) -> Summary {
+    fn summarised(decision: &Value) -> Summary {
         let mut draft = disclosure(1);
         let who = json!({ "agency": "cpi-lucca", "office": "servizi-lavoro", "operator": "op-1", "location": "ws-3",
             "seal": Sha256::of(b"key"), "carrier": null, "tokens": [] });
@@ -151,7 +194,7 @@ mod tests {
             { "name": "indirizzo", "outcome": "unavailable" },
             { "name": "nome", "outcome": "withheld", "layer": "consent", "reason": "x" },
         ]);
-        let summary = opened(
+        let summary = summarised(
             &json!({ "outcomes": outcomes, "rests_on": { disclosure(9).id.as_str(): ["isee_fascia"] } }),
         );
         assert_eq!(summary.shown, [("isee_fascia".parse().unwrap(), "intero".parse().unwrap())]);
@@ -160,7 +203,7 @@ mod tests {
         assert_eq!(summary.who.operator.unwrap().as_str(), "op-1");
         assert_eq!((summary.who.seal, summary.who.carrier), (Some(Sha256::of(b"key")), None));
         assert!(summary.whose.subject.is_some() && summary.whose.case.is_some());
-        let found = facets(outcomes.as_array().unwrap());
+        let found = facets(&json!({ "outcomes": outcomes }).to_string());
         assert_eq!(found, ["field:isee_fascia", "layer:consent", "layer:law"]);
     }
 
@@ -169,7 +212,7 @@ mod tests {
         let draft = Draft::new(Kind::Denial, disclosure(1).id);
         let summary = Summary::of(&draft.leaf(0, Timestamp::from_millis(0)), &draft.slots);
         assert_eq!((summary.who, summary.whose), (Who::default(), Whose::default()));
-        assert!(opened(&json!([1])).shown.is_empty());
-        assert!(opened(&json!({ "outcomes": [{ "name": 3, "outcome": "shown" }] })).shown.is_empty());
+        assert!(summarised(&json!([1])).shown.is_empty());
+        assert!(summarised(&json!({ "outcomes": [{ "name": 3, "outcome": "shown" }] })).shown.is_empty());
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::met::{Met, marks, met, met_by_others};
 use super::opening::{Opened, Site};
 use super::record::{Field, FieldIndex, RecordType};
-use super::table::{Ceiling, Cell, Epoch, Needs, slot};
+use super::table::{Ceiling, Cell, Epoch, slot};
 use super::{
     CaseRule, Facts, Gives, GrantIndex, Layer, Plan, Planned, Policy, Purpose, Question, Reason, Refusal,
     Ruling,
@@ -183,6 +183,33 @@ struct Standing {
     cause: Option<(Layer, Reason)>,
 }
 
+impl Standing {
+    /// A layer's ceiling; conditions it adds and that are not met close the cell in that layer's name.
+    fn cap(&mut self, field: &Field, met: &Met, ceiling: Ceiling, cause: (Layer, Reason)) {
+        let view = if met.unmet(ceiling.needs).is_none() { ceiling.view } else { ViewIndex::WITHHOLD };
+        self.lower(field, view, cause);
+    }
+
+    /// The meet with what a layer allows. Who takes something away first is remembered; who takes the rest, too.
+    fn lower(&mut self, field: &Field, most: ViewIndex, cause: (Layer, Reason)) {
+        if most == ViewIndex::WHOLE {
+            return;
+        }
+        // A cell that was never granted still names the first layer that would have refused it.
+        if self.cause.is_some() && !self.view.shows() {
+            return;
+        }
+        let view = field.ladder.meet(self.view, most);
+        if view != self.view || !view.shows() {
+            let closes = !view.shows();
+            if self.cause.is_none() || closes {
+                self.cause = Some(cause);
+            }
+            self.view = view;
+        }
+    }
+}
+
 struct Work<'a> {
     record: &'a RecordType,
     cells: &'a [Cell],
@@ -212,70 +239,28 @@ impl<'a> Work<'a> {
 
     /// Law, agreement, the two regulations, and the conditions they ask for. The first to speak is the one named.
     fn narrow_by_rules(&mut self, regulations: &[(Layer, &[Ceiling])]) {
-        for (i, cell) in self.cells.iter().enumerate() {
-            self.cap(i, cell.law, (Layer::Law, Reason::Category));
+        let rows = self.standing.iter_mut().zip(&self.record.fields).zip(self.cells.iter().zip(&self.met));
+        for (i, ((standing, field), (cell, met))) in rows.enumerate() {
+            standing.cap(field, met, cell.law, (Layer::Law, Reason::Category));
             if !cell.view.shows() {
                 let reason = if cell.at_other_level { Reason::Level } else { Reason::NotGranted };
-                self.lower(i, ViewIndex::WITHHOLD, (Layer::Agreement, reason));
+                standing.lower(field, ViewIndex::WITHHOLD, (Layer::Agreement, reason));
             }
             let is_opened = self.by_owner.get(i).copied().unwrap_or_default();
             for (layer, ceilings) in regulations {
                 if let Some(ceiling) = ceilings.get(i).filter(|_| !is_opened || *layer != Layer::Owner) {
-                    self.cap(i, *ceiling, (*layer, Reason::Regulation));
+                    standing.cap(field, met, *ceiling, (*layer, Reason::Regulation));
                 }
             }
-            if let Some(cause) = self.unmet(i, cell.needs) {
-                self.lower(i, ViewIndex::WITHHOLD, cause);
+            if let Some(cause) = met.unmet(cell.needs) {
+                standing.lower(field, ViewIndex::WITHHOLD, cause);
             }
         }
     }
 
-    /// The first condition that is not met, and whose word is missing.
-    fn unmet(&self, i: usize, needs: Needs) -> Option<(Layer, Reason)> {
-        let met = self.met.get(i).map_or(Needs::NONE, |met| met.needs);
-        if met.has(needs) {
-            return None;
-        }
-        // Where an act opens the cell, the person is not asked as well.
-        let by_act = met.has(Needs::ACT) && (needs.has(Needs::ACT) || needs.has(Needs::EXPLICIT_OR_ACT));
-        let met = if by_act { met.and(Needs::AGREED) } else { met };
-        [
-            (Needs::SCOPE, Layer::Case, Reason::Scope),
-            (Needs::ACT, Layer::Person, Reason::ActMissing),
-            (Needs::EXPLICIT_OR_ACT, Layer::Person, Reason::ConsentMissing),
-            (Needs::EXPLICIT, Layer::Person, Reason::ConsentMissing),
-            (Needs::AGREED, Layer::Person, Reason::ConsentMissing),
-        ]
-        .into_iter()
-        .find(|(need, ..)| needs.has(*need) && !met.has(*need))
-        .map(|(_, layer, reason)| (layer, reason))
-    }
-
-    /// A layer's ceiling; conditions it adds and that are not met close the cell in that layer's name.
-    fn cap(&mut self, i: usize, ceiling: Ceiling, cause: (Layer, Reason)) {
-        let view = if self.unmet(i, ceiling.needs).is_none() { ceiling.view } else { ViewIndex::WITHHOLD };
-        self.lower(i, view, cause);
-    }
-
-    /// The meet with what a layer allows. Who takes something away first is remembered; who takes the rest, too.
     fn lower(&mut self, i: usize, most: ViewIndex, cause: (Layer, Reason)) {
-        if most == ViewIndex::WHOLE {
-            return;
-        }
-        let (Some(standing), Some(field)) = (self.standing.get_mut(i), self.record.fields.get(i)) else {
-            return;
-        };
-        // A cell that was never granted still names the first layer that would have refused it.
-        if standing.cause.is_some() && !standing.view.shows() {
-            return;
-        }
-        let view = field.ladder.meet(standing.view, most);
-        if view != standing.view || !view.shows() {
-            let closes = !view.shows();
-            if standing.cause.is_none() || closes {
-                standing.cause = Some(cause);
-            }
-            standing.view = view;
+        if let Some((standing, field)) = self.standing.get_mut(i).zip(self.record.fields.get(i)) {
+            standing.lower(field, most, cause);
         }
     }
 
@@ -347,14 +332,15 @@ impl<'a> Work<'a> {
         let mut fields = Vec::with_capacity(self.standing.len());
         let mut concealed = Vec::new();
         let rows = self.record.indices().zip(&self.record.fields).zip(self.standing.iter().zip(self.cells));
-        for (i, ((index, field), (standing, cell))) in rows.enumerate() {
-            let is_concealed = self.concealed.get(i).copied().unwrap_or_default();
+        let rows = rows.zip(self.met.iter().zip(&self.concealed));
+        for (i, (((index, field), (standing, cell)), (met, is_concealed))) in rows.enumerate() {
+            let is_concealed = *is_concealed;
             let ruling = if field.conceal && (is_concealed || !standing.view.shows()) {
                 Ruling::Unavailable
             } else if standing.view.shows() {
                 let needs = cell.needs.and(cell.law.needs);
-                let rests_on = self.met.get(i).and_then(|met| met.consent(needs));
-                let consent = rests_on.and_then(|at| facts.consents.get(at)).map(|fact| consents.place(fact));
+                let rests_on = met.consent(needs).and_then(|at| facts.consents.get(at));
+                let consent = rests_on.map(|fact| consents.place(fact));
                 if field.is_shared() {
                     let others = self.others.iter().zip(&facts.household);
                     let rests_on = others.filter_map(|(met, member)| {
@@ -373,21 +359,26 @@ impl<'a> Work<'a> {
             }
             fields.push(Planned { field: index, ruling });
         }
-        Plan { record_type, fields, consents: consents.0, shared, concealed }
+        Plan { record_type, fields, consents: consents.into_epochs(), shared, concealed }
     }
 }
 
 /// The consents a plan rests on, each once.
 #[derive(Default)]
-struct Rested(Vec<(ConsentId, u64)>);
+struct Rested<'a>(Vec<&'a ConsentFact>);
 
-impl Rested {
-    fn place(&mut self, fact: &ConsentFact) -> usize {
-        let found = self.0.iter().position(|(id, _)| *id == fact.consent);
-        found.unwrap_or_else(|| {
-            self.0.push((fact.consent.clone(), fact.epoch));
+impl<'a> Rested<'a> {
+    fn place(&mut self, fact: &'a ConsentFact) -> usize {
+        // Most fields rest on the one before's: that is seen without comparing identifiers.
+        let same = |known: &&ConsentFact| std::ptr::eq(*known, fact) || known.consent == fact.consent;
+        self.0.iter().position(same).unwrap_or_else(|| {
+            self.0.push(fact);
             self.0.len() - 1
         })
+    }
+
+    fn into_epochs(self) -> Vec<(ConsentId, u64)> {
+        self.0.into_iter().map(|fact| (fact.consent.clone(), fact.epoch)).collect()
     }
 }
 

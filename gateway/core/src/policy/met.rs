@@ -2,7 +2,7 @@
 
 use super::record::{FieldIndex, RecordType};
 use super::table::Needs;
-use super::{Facts, MemberFacts};
+use super::{Facts, Layer, MemberFacts, Reason};
 use crate::consent::ConsentFact;
 use crate::id::FieldId;
 
@@ -26,6 +26,27 @@ impl Met {
             None
         };
         consent.map(usize::from)
+    }
+
+    /// The first condition that is not met, and whose word is missing.
+    pub(super) fn unmet(&self, needs: Needs) -> Option<(Layer, Reason)> {
+        if self.needs.has(needs) {
+            return None;
+        }
+        // Where an act opens the cell, the person is not asked as well.
+        let by_act =
+            self.needs.has(Needs::ACT) && (needs.has(Needs::ACT) || needs.has(Needs::EXPLICIT_OR_ACT));
+        let met = if by_act { self.needs.and(Needs::AGREED) } else { self.needs };
+        [
+            (Needs::SCOPE, Layer::Case, Reason::Scope),
+            (Needs::ACT, Layer::Person, Reason::ActMissing),
+            (Needs::EXPLICIT_OR_ACT, Layer::Person, Reason::ConsentMissing),
+            (Needs::EXPLICIT, Layer::Person, Reason::ConsentMissing),
+            (Needs::AGREED, Layer::Person, Reason::ConsentMissing),
+        ]
+        .into_iter()
+        .find(|(need, ..)| needs.has(*need) && !met.has(*need))
+        .map(|(_, layer, reason)| (layer, reason))
     }
 
     /// As much as both allow. What does not depend on consent stays the subject's.
