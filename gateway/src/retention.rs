@@ -76,7 +76,7 @@ pub async fn round(app: &App, settings: &config::Retention) -> Result<Round, Rou
     let now = app.now();
     let mut round = Round::default();
     for rule in rules(settings) {
-        let end = app.store.read().first_at(now.minus(rule.after), app.store.checkpoint().head.size).await?;
+        let end = app.store.read().first_at(now.minus(rule.after), app.store.checkpoint().end()).await?;
         for window in windows(end) {
             for slot in rule.slots {
                 if let Some((first, last)) =

@@ -40,7 +40,13 @@ impl Mariadb {
         // Its own place for temporary tables: a server that starts removes those it finds, its neighbours' too.
         let temporary = format!("--tmpdir={}", directory.display());
         let made = command("mariadb-install-db")?
-            .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", &data, &temporary])
+            .args([
+                "--no-defaults",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+                &data,
+                &temporary,
+            ])
             .stdin(Stdio::null())
             .output()?;
         if !made.status.success() {

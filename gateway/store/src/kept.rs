@@ -25,6 +25,11 @@ pub enum Record {
         alert: Sha256,
         at: Timestamp,
     },
+    /// The final checkpoint of a closed shard, with the cosignatures it has got.
+    Final {
+        shard: u32,
+        note: String,
+    },
     /// The first entry that a follower has not seen yet.
     Followed {
         name: &'static str,
@@ -99,6 +104,10 @@ pub(crate) fn say(script: &mut Script, record: &Record) {
             "UPDATE alert_delivery SET attempts = attempts + 1, delivered = ? \
              WHERE hook = ? AND alert = ? AND delivered IS NULL",
             vec![Cell::Int(at.millis()), text(hook), Cell::Text(alert.to_string())],
+        ),
+        Record::Final { shard, note } => script.say(
+            "UPDATE log_shard SET note = ? WHERE number = ?",
+            vec![text(note), Cell::Int(i64::from(*shard))],
         ),
         // Another replica may have come further.
         Record::Followed { name, next } => script.say(

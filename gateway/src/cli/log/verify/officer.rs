@@ -17,7 +17,7 @@ pub async fn signed(log: &Log, key: &Path) -> Result<Option<bool>, Failure> {
     let pem = String::from_utf8(read_file(key)?).map_err(|error| unusable(error.to_string()))?;
     let officer = OfficerVerifier::from_pem(&pem).map_err(|fault| unusable(fault.to_string()))?;
     match log {
-        Log::Files(files @ Files::Folder(_)) => {
+        Log::Files(files @ Files::Folder(_), _) => {
             let sums = files.read("SHA256SUMS").await?.unwrap_or_default();
             let statement = files.read("SHA256SUMS.jws").await?.unwrap_or_default();
             if !states(&officer, &sums, &statement) {
@@ -31,7 +31,7 @@ pub async fn signed(log: &Log, key: &Path) -> Result<Option<bool>, Failure> {
             }
             Ok(Some(true))
         }
-        Log::Files(Files::Parts(archives)) => {
+        Log::Files(Files::Parts(archives), _) => {
             for archive in archives {
                 if !whole(&officer, archive)? {
                     return Ok(Some(false));
@@ -39,7 +39,7 @@ pub async fn signed(log: &Log, key: &Path) -> Result<Option<bool>, Failure> {
             }
             Ok(Some(true))
         }
-        Log::Database(_) | Log::Files(Files::Remote { .. }) => Ok(None),
+        Log::Database(_) | Log::Files(Files::Remote { .. }, _) => Ok(None),
     }
 }
 

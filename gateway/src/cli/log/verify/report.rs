@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 use varco_core::log::audit::{Finding, HeadVerdict, Verdict};
+use varco_core::log::shard::are_kin;
 use varco_core::log::tree::Head;
 
-use super::{Claim, Language, Outcome, Reach, Source, Worth, words};
+use super::{Claim, Language, Outcome, Reach, Source, Tree, Worth, words};
 
 /// More findings than this are only counted: nobody reads on, and `--json` has them all.
 const SHOWN: usize = 20;
@@ -23,6 +24,7 @@ pub fn json(outcome: &Outcome) -> Value {
             "origin": outcome.head.origin,
             "size": outcome.head.size,
             "root": outcome.head.root.base64(),
+            "first": outcome.head.first,
             "verdict": words::head_code(outcome.verdict(&own(outcome))),
         },
         "first": outcome.part.start,
@@ -38,7 +40,19 @@ pub fn json(outcome: &Outcome) -> Value {
         "findings": report.findings.iter().map(finding_json).collect::<Vec<_>>(),
         "officer_signed": outcome.officer,
         "back_in_time": report.back_in_time,
+        "shards": outcome.shards.iter().map(shard_json).collect::<Vec<_>>(),
+        "broken_links": report.broken_links,
         "wrong_tiles": outcome.tiles.as_ref().map(|tiles| tiles.iter().map(ToString::to_string).collect::<Vec<_>>()),
+    })
+}
+
+fn shard_json(tree: &Tree) -> Value {
+    let head = tree.head;
+    json!({
+        "origin": tree.shard.origin,
+        "first": tree.shard.first,
+        "size": head.map(|head| head.size),
+        "root": head.map(|head| head.root.base64()),
     })
 }
 
@@ -50,7 +64,7 @@ fn claim_json(outcome: &Outcome, claim: &Claim) -> Value {
     };
     let verdict = match &claim.worth {
         Worth::Empty => "empty",
-        Worth::Head(head) => words::head_code(outcome.verdict(head)),
+        Worth::Head(checkpoint) => words::head_code(outcome.worth(checkpoint)),
         Worth::NotAReceipt(_) => "not-proved",
         Worth::NotSigned(_) => "not-signed",
     };
@@ -83,9 +97,15 @@ pub fn text(outcome: &Outcome, lang: Language) -> String {
 fn write_text(out: &mut String, outcome: &Outcome, lang: Language) -> std::fmt::Result {
     let report = &outcome.report;
     writeln!(out, "{:<10} {}", lang.choose("Registro", "Log"), outcome.head.origin)?;
-    if outcome.origin != outcome.head.origin {
+    if !are_kin(&outcome.origin, &outcome.head.origin) {
         let wrong = lang.choose("NON è quello atteso", "is NOT the expected one");
         writeln!(out, "{:<10} {wrong}: `{}`", "", outcome.origin)?;
+    }
+    for tree in outcome.shards.iter().filter(|_| outcome.shards.len() > 1) {
+        let size = tree.head.map_or(0, |head| head.size);
+        let (entries, from) = (lang.choose("voci", "entries"), lang.choose("dalla", "from"));
+        let (size, first) = (words::number(lang, size), words::number(lang, tree.shard.first));
+        writeln!(out, "{:<10} {}: {size} {entries}, {from} {first}", "", tree.shard.origin)?;
     }
     write!(out, "{:<10} {}", lang.choose("Voci", "Entries"), words::number(lang, report.size))?;
     match report.last_at {
@@ -137,12 +157,12 @@ fn claim_text(outcome: &Outcome, claim: &Claim, lang: Language) -> String {
         Worth::Empty => lang
             .choose("vuota: il registro non ha ancora firmato nulla", "empty: nothing signed yet")
             .to_owned(),
-        Worth::Head(head) => {
+        Worth::Head(checkpoint) => {
             let entries = lang.choose("voci", "entries");
             format!(
                 "{} {entries}: {}",
-                words::number(lang, head.size),
-                words::head(lang, outcome.verdict(head))
+                words::number(lang, checkpoint.size),
+                words::head(lang, outcome.worth(checkpoint))
             )
         }
         Worth::NotAReceipt(fault) => words::proof(lang, fault),
@@ -170,6 +190,13 @@ fn write_findings(out: &mut String, outcome: &Outcome, lang: Language) -> std::f
             "its time is before that of the entry before",
         );
         writeln!(out, "{:<10} {} {index}: {what}", "", lang.choose("voce", "entry"))?;
+    }
+    for position in report.broken_links.iter().take(SHOWN) {
+        let what = lang.choose(
+            "qui un registro annuale NON continua quello prima",
+            "here a year's log does NOT continue the one before",
+        );
+        writeln!(out, "{:<10} {} {position}: {what}", "", lang.choose("voce", "entry"))?;
     }
     for tile in outcome.tiles.iter().flatten().take(SHOWN) {
         let what = lang.choose("non corrisponde alle voci", "is not what the entries make it");
@@ -216,5 +243,5 @@ fn write_ending(out: &mut String, outcome: &Outcome, lang: Language) -> std::fmt
 
 /// The head the database claims for itself, which nobody has signed.
 fn own(outcome: &Outcome) -> Head {
-    Head { size: outcome.head.size, root: outcome.head.root }
+    outcome.head.head()
 }
