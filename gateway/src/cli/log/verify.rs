@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use varco_core::hash::Sha256;
 use varco_core::log::audit::{Audit, HeadVerdict, Report};
 use varco_core::log::checkpoint::{Checkpoint, CheckpointFault};
 use varco_core::log::proof::{LogVerifier, ProofFault, Receipt};
 use varco_core::log::shard::are_kin;
+use varco_core::log::stamp;
 use varco_core::log::tile::TileId;
 use varco_core::log::tree::Head;
 use varco_store::anchor::Anchor;
@@ -41,6 +43,9 @@ pub struct Args {
     /// An officer's public key, PEM: an export must be signed with it, file by file.
     #[arg(long, value_name = "FILE", requires = "export")]
     pub officer_key: Option<PathBuf>,
+    /// Sealed bodies whose key is not here may stay unread. Without it, a log whose bodies were not read is not whole.
+    #[arg(long)]
+    pub hashes_only: bool,
     #[command(flatten)]
     pub trust: Trust,
     #[command(flatten)]
@@ -85,6 +90,17 @@ struct Outcome {
     reach: Reach,
     /// Whether the officer's signature over the export holds; `None` when nobody asked.
     officer: Option<bool>,
+    /// Whether bodies may stay unread.
+    hashes_only: bool,
+    stamps: Stamps,
+}
+
+/// Time stamps beside the log: whether each is over a checkpoint of this log. That its authority signed it is not for
+/// us to say: `openssl ts -verify` does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Stamps {
+    fitting: usize,
+    wrong: usize,
 }
 
 /// How far the check could go.
@@ -102,7 +118,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     } else {
         print!("{}", report::text(&outcome, args.answer.lang));
     }
-    Ok(if outcome.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(super::super::NO) })
+    Ok(if outcome.passes() { ExitCode::SUCCESS } else { ExitCode::from(super::super::NO) })
 }
 
 async fn outcome(args: &Args) -> Result<Outcome, Failure> {
@@ -111,6 +127,10 @@ async fn outcome(args: &Args) -> Result<Outcome, Failure> {
     let claims = claims(args, &verifier)?;
     let log = args.place.open(args.anchor.as_deref()).await?;
     let mut outcome = verify(&log, &verifier, claims, args.answer.lang).await;
+    if let Ok(found) = &mut outcome {
+        found.hashes_only = args.hashes_only;
+        found.stamps = stamps(&log, &verifier).await?;
+    }
     if let (Some(key), Ok(found)) = (&args.officer_key, &mut outcome) {
         found.officer = officer::signed(&log, key).await?;
     }
@@ -184,7 +204,8 @@ async fn verify(
     };
     let (report, tiles) = found;
     let origin = verifier.origin().to_owned();
-    Ok(Outcome { origin, head, shards, claims, part, report, tiles, reach, officer: None })
+    let (hashes_only, stamps) = (false, Stamps::default());
+    Ok(Outcome { origin, head, shards, claims, part, report, tiles, reach, officer: None, hashes_only, stamps })
 }
 
 /// What is checked, and what was signed about it.
@@ -259,6 +280,24 @@ impl Shards<'_> {
     }
 }
 
+/// Reads the time stamps there are: the checkpoint of each must be one of this log, and the stamp one of its text.
+async fn stamps(log: &Log, verifier: &LogVerifier) -> Result<Stamps, Failure> {
+    let (mut found, mut before) = (Stamps::default(), u64::MAX);
+    loop {
+        let page = log.stamps(before).await?;
+        let smallest = page.iter().map(|stamp| stamp.size).min().filter(|size| *size < before);
+        let Some(smallest) = smallest else { return Ok(found) };
+        before = smallest;
+        for stamped in page {
+            let text = stamped.checkpoint.split_once("\n\n").map_or("", |(text, _)| text).to_owned() + "\n";
+            let imprint = Sha256::of(text.as_bytes());
+            let fits = verifier.open(stamped.checkpoint.as_bytes()).is_ok()
+                && stamp::check(&stamped.response, &imprint, None).is_ok();
+            if fits { found.fitting += 1 } else { found.wrong += 1 }
+        }
+    }
+}
+
 /// The reports over the hashes of every shard as one.
 fn hashes(reports: Vec<Report>, size: u64) -> Report {
     let mut all = Audit::against(&[]).finish();
@@ -317,12 +356,18 @@ impl Outcome {
         holding.filter_map(end).max()
     }
 
+    /// What the exit status says: the log is whole, and nothing that should have been read was left unread.
+    fn passes(&self) -> bool {
+        self.is_sound() && (self.report.unread == 0 || self.hashes_only)
+    }
+
     fn is_sound(&self) -> bool {
         let claims_hold = self.claims.iter().all(|claim| {
             claim.checkpoint().is_some_and(|checkpoint| self.worth(checkpoint) == HeadVerdict::Ok)
         });
         self.report.is_sound()
             && claims_hold
+            && self.stamps.wrong == 0
             && self.officer != Some(false)
             && self.covered().is_some()
             && are_kin(&self.origin, &self.head.origin)

@@ -7,7 +7,7 @@ use varco_core::log::audit::{Finding, HeadVerdict, Verdict};
 use varco_core::log::shard::are_kin;
 use varco_core::log::tree::Head;
 
-use super::{Claim, Language, Outcome, Reach, Source, Tree, Worth, words};
+use super::{Claim, Language, Outcome, Reach, Source, Stamps, Tree, Worth, words};
 
 /// More findings than this are only counted: nobody reads on, and `--json` has them all.
 const SHOWN: usize = 20;
@@ -34,6 +34,13 @@ pub fn json(outcome: &Outcome) -> Value {
         "signed_size": outcome.covered(),
         "intact": report.intact,
         "bodies_unread": report.unread,
+        "bodies_checked": outcome.reach == Reach::Entries && report.unread == 0,
+        "passes": outcome.passes(),
+        "time_stamps": {
+            "of_this_log": outcome.stamps.fitting,
+            "wrong": outcome.stamps.wrong,
+            "signatures_checked": false,
+        },
         "kinds": kinds,
         "last_at": report.last_at,
         "claims": outcome.claims.iter().map(|claim| claim_json(outcome, claim)).collect::<Vec<_>>(),
@@ -233,12 +240,38 @@ fn write_ending(out: &mut String, outcome: &Outcome, lang: Language) -> std::fmt
         let what = lang.choose("voci dopo l'ultima firma indicata", "entries after the last signature given");
         writeln!(out, "{:<10} {} {what}", "", words::number(lang, after))?;
     }
-    let ending = if outcome.is_sound() {
+    write_stamps(out, outcome, lang)?;
+    let ending = if outcome.passes() {
         lang.choose("Il registro è integro.", "The log is whole.")
+    } else if outcome.is_sound() {
+        lang.choose(
+            "L'albero e le voci sono integri, ma i corpi NON sono stati verificati (--body-keys, o --hashes-only).",
+            "Tree and entries are whole, but the bodies were NOT checked (--body-keys, or --hashes-only).",
+        )
     } else {
         lang.choose("Il registro NON è integro.", "The log is NOT whole.")
     };
     writeln!(out, "\n{ending}")
+}
+
+/// Says what is checked of time stamps, and what is not.
+fn write_stamps(out: &mut String, outcome: &Outcome, lang: Language) -> std::fmt::Result {
+    let Stamps { fitting, wrong } = outcome.stamps;
+    if fitting > 0 {
+        let what = lang.choose(
+            "marche temporali su punti di controllo di questo registro; la firma delle autorità NON è verificata qui: openssl ts -verify",
+            "time stamps over checkpoints of this log; the authorities' signatures are NOT checked here: openssl ts -verify",
+        );
+        writeln!(out, "{:<10} {fitting} {what}", lang.choose("Marche", "Stamps"))?;
+    }
+    if wrong > 0 {
+        let what = lang.choose(
+            "marche temporali che NON sono di questo registro",
+            "time stamps that are NOT of this log",
+        );
+        writeln!(out, "{:<10} {wrong} {what}", "")?;
+    }
+    Ok(())
 }
 
 /// The head the database claims for itself, which nobody has signed.
