@@ -17,13 +17,15 @@ use crate::world::{Ends, KIT, NOW, PEOPLE, World, until};
 
 type Route = (&'static str, &'static str);
 
-/// How the log is read: tried in `auditor::reading` and `auditor::watching`, where there is something to read. This list
-/// may only shrink.
-const READING: [Route; 9] = [
+/// How the log is read: tried in `auditor::reading`, `auditor::watching` and `auditor::years`, where there is something to
+/// read. This list may only shrink.
+const READING: [Route; 11] = [
     ("GET", "/log/alerts"),
     ("GET", "/log/bodies/{bundle}"),
     ("GET", "/log/tile/entries/{bundle}"),
     ("GET", "/log/{year}/bodies/{bundle}"),
+    ("GET", "/log/{year}/checkpoint"),
+    ("GET", "/log/{year}/tile/{tile}"),
     ("GET", "/log/{year}/tile/entries/{bundle}"),
     ("GET", "/log/timestamps"),
     ("GET", "/log/timestamps/{size}/{authority}"),
@@ -32,11 +34,9 @@ const READING: [Route; 9] = [
 ];
 
 /// What anybody with a certificate of our CA may do, registered or not. This list may only shrink.
-const FOR_EVERY_CERTIFICATE: [(Route, &str); 12] = [
+const FOR_EVERY_CERTIFICATE: [(Route, &str); 10] = [
     (("GET", "/log/checkpoint"), "the log's head is public"),
     (("GET", "/log/shards"), "which years there are is public"),
-    (("GET", "/log/{year}/checkpoint"), "the log's head is public"),
-    (("GET", "/log/{year}/tile/{tile}"), "hashes are public"),
     (("GET", "/log/tile/{tile}"), "hashes are public"),
     (("GET", "/openapi.yaml"), "the contract is public"),
     (("GET", "/registry"), "who takes part is public"),

@@ -47,17 +47,13 @@ impl Deployed {
         self.start_on("sqlite:varco.db", more, witnesses).await
     }
 
-    /// Starts it by another clock than the machine's.
-    pub async fn start_by(self, clock: Clock) -> World {
-        self.start_as("sqlite:varco.db", ("", &[]), clock).await
-    }
-
     /// The same on another database.
     pub async fn start_on(self, database: &str, more: &str, witnesses: &[String]) -> World {
         self.start_as(database, (more, witnesses), system_clock()).await
     }
 
-    async fn start_as(self, database: &str, (more, witnesses): (&str, &[String]), clock: Clock) -> World {
+    /// The same by another clock than the machine's.
+    pub async fn start_as(self, database: &str, (more, witnesses): (&str, &[String]), clock: Clock) -> World {
         let policies = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/piana-di-lucca");
         let policy = Policy::load(&start::bundle(&policies).unwrap()).unwrap();
         let now = system_now();

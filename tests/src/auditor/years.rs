@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use varco::app::system_now;
+use varco::app::{Clock, system_now};
 use varco_core::hash::Sha256;
 use varco_core::log::checkpoint::Checkpoint;
 use varco_core::log::note::{ED25519, VerifierKey};
@@ -12,17 +12,23 @@ use varco_core::time::Timestamp;
 use varco_jose::Ed25519NoteKey;
 
 use super::independent::Checker;
-use super::reading::{run, varco};
+use super::reading::{officer, run, varco};
+use super::witness::{prefix, watching};
 use super::world::{Deployed, World};
 
 /// How far the gateway's clock is ahead of the machine's, in milliseconds.
 type Ahead = Arc<AtomicI64>;
 
-async fn start() -> (World, Ahead) {
+fn clock() -> (Ahead, Clock) {
     let ahead = Ahead::default();
     let by = Arc::clone(&ahead);
     let clock = move || Timestamp::from_millis(system_now().millis() + by.load(Ordering::SeqCst));
-    (Deployed::new().start_by(Arc::new(clock)).await, ahead)
+    (ahead, Arc::new(clock))
+}
+
+async fn start() -> (World, Ahead) {
+    let (ahead, clock) = clock();
+    (Deployed::new().start_as("sqlite:varco.db", ("", &[]), clock).await, ahead)
 }
 
 /// The year that comes, and until then.
@@ -71,7 +77,22 @@ async fn each_year_is_a_log_that_go_accepts_and_all_are_one_history_to_us() {
     let public = run(&varco, &["log", "verify", "--url", &log, "--ca", ca, "--key", &key, "--json"]).await;
     let said: serde_json::Value = serde_json::from_slice(&public.stdout).unwrap();
     assert!(public.status.success(), "{said}");
-    assert_eq!((&said["size"], &said["shards"][1]["first"]), (&serde_json::json!(603), &serde_json::json!(302)));
+    assert_eq!(
+        (&said["size"], &said["shards"][1]["first"]),
+        (&serde_json::json!(603), &serde_json::json!(302))
+    );
+    let auditor = officer(&world, varco_core::registry::Role::Auditor);
+    let (certificate, private) = (auditor.join("channel.pem"), auditor.join("key.pem"));
+    let exchange = world.exchange() + "/log";
+    let mut args = vec!["log", "verify", "--url", &exchange, "--ca", ca, "--key", &key, "--json"];
+    args.extend(["--certificate", certificate.to_str().unwrap(), "--client-key", private.to_str().unwrap()]);
+    let read = run(&varco, &args).await;
+    let said: serde_json::Value = serde_json::from_slice(&read.stdout).unwrap();
+    assert!(read.status.success(), "{said}");
+    assert_eq!(
+        (&said["bodies_checked"], &said["broken_links"]),
+        (&serde_json::json!(true), &serde_json::json!([]))
+    );
     exports(&world, &varco, &second).await;
     world.stop().await;
 }
@@ -89,7 +110,10 @@ async fn exports(world: &World, varco: &std::path::Path, second: &str) {
     let ended = world.path("ended");
     std::fs::write(&ended, last.as_bytes()).unwrap();
     let keys = world.path("anchor/body-keys");
-    for (name, from) in [("year-1", ["--checkpoint", ended.to_str().unwrap()]), ("year-2", ["--anchor", anchor])] {
+    let mut folders = Vec::new();
+    for (name, from) in
+        [("year-1", ["--checkpoint", ended.to_str().unwrap()]), ("year-2", ["--anchor", anchor])]
+    {
         let out = world.path(name);
         let out = out.to_str().unwrap();
         let mut args = vec!["log", "export", "--database", &database, "--out", out, "--key", &key];
@@ -101,11 +125,25 @@ async fn exports(world: &World, varco: &std::path::Path, second: &str) {
         assert!(exported.status.success(), "{name}: {}", String::from_utf8_lossy(&exported.stderr));
         let verified = run(varco, &["log", "verify", "--export", out, "--key", &key]).await;
         assert!(verified.status.success(), "{name}: {}", String::from_utf8_lossy(&verified.stdout));
+        folders.push(out.to_owned());
         if let Some(go) = Checker::new(world) {
             let key = if name == "year-1" { key.clone() } else { key_of(world, second) };
             Checker { key, ..go }.accepts(out, &["-entries"]).await;
         }
     }
+    // Both years together are one history; a year of another log does not follow on this one.
+    let [one, two] = folders.as_slice() else { panic!("{folders:?}") };
+    let together = ["log", "verify", "--export", two, "--export", one, "--key", &key, "--lang", "en"];
+    let verified = run(varco, &together).await;
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    let shard = std::path::Path::new(two).join("tile/entries/000");
+    let mut bytes = std::fs::read(&shard).unwrap();
+    let at = bytes.windows(6).position(|window| window == b"\"root\"").unwrap() + 10;
+    bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
+    std::fs::write(&shard, bytes).unwrap();
+    let refused = run(varco, &together).await;
+    let said = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(!refused.status.success() && said.contains("does NOT continue the one before"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,4 +176,38 @@ async fn who_watches_follows_over_new_year_and_refuses_another_end_of_the_old_on
         assert!(!good && told.contains("FORK"), "{told}");
     }
     world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_witness_follows_over_new_year_and_cosigns_the_end_of_the_old_one() {
+    let kept = Deployed::new();
+    let (witness, verifier) = watching(&kept).await;
+    let policy = format!("witness W {verifier} {}\nquorum W\n", prefix(&witness));
+    std::fs::write(kept.folder.join("policy"), policy).unwrap();
+    let more = format!(
+        "[witnesses]\npolicy = \"policy\"\nauthorities = [\"{}\"]\nevery = \"1h\"\nalarm = \"5m\"\n",
+        witness.deployed.authority().display()
+    );
+    let (ahead, clock) = clock();
+    let log = kept.start_as("sqlite:varco.db", (&more, std::slice::from_ref(&verifier)), clock).await;
+    let app = &log.running.app;
+    let witnesses = app.witnesses.as_ref().unwrap();
+    log.fill(5).await;
+    assert!(witnesses.round(app).await, "{:?}", witnesses.quorum(app.now()));
+    let (year, until) = to_new_year();
+    ahead.store(until, Ordering::SeqCst);
+    log.fill(300).await;
+    // Nobody changed a configuration, here or there.
+    assert!(witnesses.round(app).await, "{:?}", witnesses.quorum(app.now()));
+    assert_eq!(witnesses.cosigned().unwrap().head, app.store.checkpoint().head);
+    log.fill(10).await;
+    assert!(witnesses.round(app).await, "{:?}", witnesses.quorum(app.now()));
+    let second = format!("{}/{year}", app.log.origin());
+    if let Some(go) = Checker::new(&log) {
+        go.accepts(&log.log(), &["-cosigned", &verifier]).await;
+        let new = Checker { key: key_of(&log, &second), ..go };
+        new.accepts(&format!("{}/{year}", log.log()), &["-cosigned", &verifier]).await;
+    }
+    witness.stop().await;
+    log.stop().await;
 }

@@ -36,7 +36,8 @@ pub struct Place {
     /// The address of the log: `https://<host>/log`, or for auditors `https://<host>/rest/varco/v1/log`.
     #[arg(long, value_name = "URL", conflicts_with = "export", requires = "ca")]
     pub url: Option<String>,
-    /// What `varco log export` made: its folder, or one or several of its archives.
+    /// What `varco log export` made: its folder, or one or several of its archives. Folders of several years are checked as
+    /// one history.
     #[arg(long, value_name = "FOLDER|ZIP")]
     pub export: Vec<PathBuf>,
     #[command(flatten)]
@@ -288,11 +289,18 @@ pub enum Files {
         base: String,
         fetcher: Box<Fetcher>,
     },
+    /// Exports of several years. A path begins with the number of the one it is in.
+    Years(Vec<Files>),
 }
 
 impl Files {
     /// A folder with a checkpoint is a whole export; one without holds archives.
+    /// Several folders are one a year; several archives are of one.
     fn exported(paths: &[PathBuf]) -> Result<Self, Failure> {
+        if paths.len() > 1 && paths.iter().all(|path| path.is_dir()) {
+            let years = paths.iter().map(|path| Self::exported(std::slice::from_ref(path)));
+            return Ok(Self::Years(years.collect::<Result<_, _>>()?));
+        }
         if let [folder] = paths
             && folder.join("checkpoint").is_file()
         {
@@ -332,6 +340,14 @@ impl Files {
                 }
                 Ok(None)
             }
+            Self::Years(years) => {
+                let year =
+                    path.split_once('/').and_then(|(year, rest)| Some((year.parse::<usize>().ok()?, rest)));
+                match year.and_then(|(year, rest)| Some((years.get(year)?, rest))) {
+                    Some((files, rest)) => Box::pin(files.read(rest)).await,
+                    None => Ok(None),
+                }
+            }
             Self::Folder(folder) => match std::fs::read(folder.join(path)) {
                 Ok(bytes) => Ok(Some(bytes.into())),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -361,6 +377,17 @@ impl Files {
                 Some(bytes) => trees::listed(&bytes),
                 None => Ok(alone()),
             },
+            Self::Years(years) => {
+                let mut trees = Vec::new();
+                for (number, files) in years.iter().enumerate() {
+                    let mut own = Box::pin(files.trees()).await?;
+                    own.iter_mut().for_each(|tree| tree.prefix = format!("{number}/"));
+                    trees.append(&mut own);
+                }
+                trees.sort_by_key(|tree| tree.shard.first);
+                (0..).zip(&mut trees).for_each(|(number, tree)| tree.shard.number = number);
+                Ok(trees)
+            }
             Self::Folder(_) | Self::Parts(_) => match self.read("shard.json").await? {
                 Some(bytes) => {
                     let shard: Exported = serde_json::from_slice(&bytes)

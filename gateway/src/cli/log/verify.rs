@@ -16,7 +16,7 @@ use varco_core::log::tree::Head;
 use varco_store::anchor::Anchor;
 use varco_store::trees::LogHead;
 
-use super::source::{Place, Source as Log};
+use super::source::{Files, Place, Source as Log};
 use super::trees::{self, Tree};
 use super::{Answer, Failure, Language, Trust, read_file, wait, words};
 
@@ -205,7 +205,19 @@ async fn verify(
     let (report, tiles) = found;
     let origin = verifier.origin().to_owned();
     let (hashes_only, stamps) = (false, Stamps::default());
-    Ok(Outcome { origin, head, shards, claims, part, report, tiles, reach, officer: None, hashes_only, stamps })
+    Ok(Outcome {
+        origin,
+        head,
+        shards,
+        claims,
+        part,
+        report,
+        tiles,
+        reach,
+        officer: None,
+        hashes_only,
+        stamps,
+    })
 }
 
 /// What is checked, and what was signed about it.
@@ -273,7 +285,7 @@ impl Shards<'_> {
             Reach::Hashes => hashes(hashed, size),
         };
         // Where the seams are proved beside the entries, too, both must hold.
-        if let Log::Files(..) = self.log {
+        if let Log::Files(Files::Remote { .. }, _) = self.log {
             report.broken_links.extend(trees::broken(self.verifier, shards));
         }
         Ok(((report, wrong), reach, 0..size))

@@ -21,7 +21,8 @@ impl Ledger {
     /// Whether the shard that was open when this replica looked last has had its year.
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
         let (origin, last_at) = &self.newest;
-        shard::due(origin, *last_at, now).is_some()
+        // An empty log has had no year yet.
+        last_at.millis() > 0 && shard::due(origin, *last_at, now).is_some()
     }
 
     /// Closes the shard whose year is over and opens the next. Does nothing when another replica already has.
