@@ -141,6 +141,10 @@ impl Look {
 
     async fn round(&mut self, app: &App) -> Result<(), LookError> {
         let size = app.store.read().log().await?.map_or(0, |log| log.size);
+        // An emergency's purpose has a review; which ones do is the agreement's to say, and a new one may come at any time.
+        let policy = app.policy_at(app.now());
+        let reviewed = policy.purposes.iter().filter(|purpose| purpose.review_hours.is_some());
+        self.detector.also_break_glass(reviewed.map(|purpose| purpose.id.clone()));
         while self.next < size {
             let to = self.next.saturating_add(PAGE_MAX).min(size);
             // A copy, because what is found is told only once it is kept.

@@ -66,6 +66,8 @@ pub struct Retention {
     pub detail: Duration,
     /// Everything else that is about a person: whose record, on which grounds, what was decided.
     pub whole: Duration,
+    /// What was told about the log: alerts, which name entries and operators.
+    pub alerts: Duration,
     /// From the first erasure to the destruction of the key that backups would need.
     pub destroy_after: Duration,
 }

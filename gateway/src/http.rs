@@ -12,5 +12,6 @@ pub mod problem;
 pub mod public;
 pub mod receipt;
 pub mod search;
+pub mod shards;
 pub mod status;
 pub mod timestamps;

@@ -11,6 +11,7 @@ use varco_core::id::ExchangeId;
 use varco_core::json;
 use varco_core::log::entry::{Draft, Erases, Kind, Reason, Slot, SlotName};
 use varco_core::log::proof::Receipt;
+use varco_core::log::shard::are_kin;
 use varco_core::registry::Registry;
 use varco_core::time::Timestamp;
 use varco_store::submission::{
@@ -131,7 +132,7 @@ impl OrderProposal {
         if json::canonical_of(&order) != self.document {
             return Err(OrderFault::Malformed("it is not the canonical form of what it says".to_owned()));
         }
-        if order.log != origin {
+        if !are_kin(&order.log, origin) {
             return Err(OrderFault::OtherLog(order.log));
         }
         order.check(size)?;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::json;
 use varco_core::log::entry::{Draft, Erases, Kind, Reason, Slot, SlotName};
 use varco_core::time::Timestamp;
+use varco_store::kept::Record;
 use varco_store::read::ReadError;
 use varco_store::retention::WINDOW;
 use varco_store::submission::{AppendError, Held, Keeping, Submission, Unavailable};
@@ -76,7 +77,7 @@ pub async fn round(app: &App, settings: &config::Retention) -> Result<Round, Rou
     let now = app.now();
     let mut round = Round::default();
     for rule in rules(settings) {
-        let end = app.store.read().first_at(now.minus(rule.after), app.store.checkpoint().head.size).await?;
+        let end = app.store.read().first_at(now.minus(rule.after), app.store.checkpoint().end()).await?;
         for window in windows(end) {
             for slot in rule.slots {
                 if let Some((first, last)) =
@@ -86,6 +87,10 @@ pub async fn round(app: &App, settings: &config::Retention) -> Result<Round, Rou
                 }
             }
         }
+    }
+    let before = now.minus(settings.alerts);
+    if app.store.read().has_alerts_before(before).await? {
+        app.store.keep(vec![Record::AlertsForgotten { before }]).await?;
     }
     let erased = app.store.read().erased_at().await?;
     if erased.is_some_and(|at| at.plus(settings.destroy_after) <= now) {

@@ -82,7 +82,7 @@ pub async fn watch(app: Arc<App>, mut stop: Stop) {
 async fn send(app: &App, siem: &Siem, stream: &mut Option<TlsStream<TcpStream>>) -> Result<(), StreamError> {
     let mut next = app.store.read().follower(FOLLOWER).await?.unwrap_or(0);
     // Only what is signed: what a SIEM has seen must not be gone after a recovery.
-    let size = app.store.checkpoint().head.size;
+    let size = app.store.checkpoint().end();
     while next < size {
         let to = next.saturating_add(PAGE_MAX).min(size);
         let mut lines = String::new();

@@ -231,7 +231,7 @@ fn sample(app: Arc<App>) -> impl Fn() {
             Health::Healthy => LogHealth::Healthy,
             Health::Closed(_) | Health::Slow(_) => LogHealth::Unavailable,
         };
-        telemetry::metrics::log_state(log.head.size, log.queue, health);
+        telemetry::metrics::log_state(log.entries, log.queue, health);
         if let Some(witnesses) = &app.witnesses {
             let quorum = witnesses.quorum(app.now());
             telemetry::metrics::quorum(quorum.cosigned.unwrap_or(0), quorum.reached, quorum.alarm.into());

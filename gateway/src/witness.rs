@@ -1,14 +1,16 @@
 //! This gateway as a witness of other logs (c2sp.org/tlog-witness): its key, and what it remembers of each log.
 //!
 //! The memory of a log is a file of its own, written before the cosignature leaves. One request of a log at a time:
-//! nobody comes between the look at the memory and its change.
+//! nobody comes between the look at the memory and its change. A log's yearly shards are logs of their own, each with its
+//! memory; the key that is known of one is known of all, so that a new year needs nobody to change a configuration.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use varco_core::hash::Sha256;
 use varco_core::log::checkpoint::Checkpoint;
 use varco_core::log::note::{Note, NoteVerifier as _, Signature, VerifierKey};
+use varco_core::log::shard::are_kin;
 use varco_core::log::tree::Head;
 use varco_core::log::witness::{AddCheckpoint, Refusal, judge, origin_of};
 use varco_core::time::Timestamp;
@@ -21,8 +23,13 @@ use crate::start::{StartError, fault, read};
 /// A witness that serves.
 pub struct Witness {
     key: WitnessKey,
-    logs: Vec<Watched>,
+    folder: PathBuf,
+    /// Those that are configured, and the later shards of them that came.
+    logs: Mutex<Vec<Arc<Watched>>>,
 }
+
+/// More shards of all logs than a century of a dozen gateways has: nobody fills the folder.
+const LOGS_MAX: usize = 1200;
 
 struct Watched {
     origin: String,
@@ -51,9 +58,12 @@ impl Witness {
     pub fn open(settings: &config::Witness) -> Result<Self, StartError> {
         let pem = read(&settings.key)?;
         let key = WitnessKey::from_pem(&settings.name, &pem).map_err(fault(&settings.key))?;
-        let watched = |text: &String| watch(text, &settings.folder);
-        let logs = settings.logs.iter().map(watched).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { key, logs })
+        let watched = |text: &String| {
+            let verifier = Ed25519NoteVerifier::from_text(text).map_err(fault(&settings.folder))?;
+            watch(verifier, &settings.folder).map_err(fault(&settings.folder))
+        };
+        let logs = settings.logs.iter().map(watched).collect::<Result<Vec<_>, StartError>>()?;
+        Ok(Self { key, folder: settings.folder.clone(), logs: Mutex::new(logs) })
     }
 
     /// The key others know this witness by.
@@ -65,7 +75,7 @@ impl Witness {
     pub fn add(&self, request: &[u8], now: Timestamp) -> Result<Signature, AddError> {
         let request = AddCheckpoint::parse(request).ok_or(Refusal::Malformed)?;
         let origin = origin_of(&request)?.origin;
-        let log = self.logs.iter().find(|log| log.origin == origin).ok_or(Refusal::UnknownLog)?;
+        let log = self.log(&origin, &request.note)?;
         let mut memory = log.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let last = match memory.note() {
             Some(note) => Some(log.head(note)?),
@@ -80,20 +90,39 @@ impl Witness {
         Ok(cosignature)
     }
 
+    /// The log of an origin. One that is not known yet is a new shard if the key of its kin has signed it.
+    fn log(&self, origin: &str, note: &Note) -> Result<Arc<Watched>, AddError> {
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = logs.iter().find(|log| log.origin == origin) {
+            return Ok(Arc::clone(known));
+        }
+        let signed = |log: &Arc<Watched>| {
+            let verifier = log.verifier.under(origin).ok()?;
+            Checkpoint::open(note.to_string().as_bytes(), origin, &[&verifier]).ok().map(|_| verifier)
+        };
+        let kin: Vec<_> = logs.iter().filter(|log| are_kin(&log.origin, origin)).cloned().collect();
+        if kin.is_empty() || logs.len() >= LOGS_MAX {
+            return Err(Refusal::UnknownLog.into());
+        }
+        let verifier = kin.iter().find_map(signed).ok_or(Refusal::NotSigned)?;
+        let opened = watch(verifier, &self.folder)?;
+        logs.push(Arc::clone(&opened));
+        Ok(opened)
+    }
+
     /// The last checkpoint cosigned of the log whose origin has this hash, as its log signed it.
     pub fn last(&self, origin: &Sha256) -> Option<Arc<str>> {
-        let log = self.logs.iter().find(|log| Sha256::of(log.origin.as_bytes()) == *origin)?;
+        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let log = logs.iter().find(|log| Sha256::of(log.origin.as_bytes()) == *origin)?;
         let memory = log.memory.lock().unwrap_or_else(PoisonError::into_inner);
         memory.note().cloned()
     }
 }
 
-fn watch(text: &str, folder: &Path) -> Result<Watched, StartError> {
-    let verifier = Ed25519NoteVerifier::from_text(text).map_err(fault(folder))?;
+fn watch(verifier: Ed25519NoteVerifier, folder: &Path) -> Result<Arc<Watched>, AnchorError> {
     let origin = verifier.name().to_owned();
-    let path = folder.join(Sha256::of(origin.as_bytes()).to_string());
-    let memory = Anchor::open(&path).map_err(fault(&path))?;
-    Ok(Watched { origin, verifier, memory: Mutex::new(memory) })
+    let memory = Anchor::open(&folder.join(Sha256::of(origin.as_bytes()).to_string()))?;
+    Ok(Arc::new(Watched { origin, verifier, memory: Mutex::new(memory) }))
 }
 
 impl Watched {

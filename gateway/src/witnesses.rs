@@ -15,8 +15,10 @@ use varco_core::log::witness::{AddCheckpoint, split_cosignature};
 use varco_core::registry::Registry;
 use varco_core::time::Timestamp;
 use varco_jose::CosignatureVerifier;
+use varco_store::kept::Record;
 use varco_store::read::ReadError;
 use varco_store::recover::Signed;
+use varco_store::trees::Ending;
 
 use crate::app::App;
 use crate::config;
@@ -49,6 +51,10 @@ struct State {
     reached: Timestamp,
     /// For each party the size it cosigned last and why it did not since.
     parties: Vec<Standing>,
+    /// The shard whose sizes these are.
+    shard: u32,
+    /// The last closed shard whose final checkpoint a quorum has cosigned.
+    ended: Option<u32>,
 }
 
 /// How it stands with one witness.
@@ -108,7 +114,8 @@ impl Witnesses {
             }
         }
         let standing = |party: &Party| Standing { name: party.witness.name.clone(), ..Standing::default() };
-        let state = State { cosigned: None, reached: now, parties: parties.iter().map(standing).collect() };
+        let standings = parties.iter().map(standing).collect();
+        let state = State { cosigned: None, reached: now, parties: standings, shard: 0, ended: None };
         let fetcher = Fetcher::new(&settings.authorities, None).map_err(fault(&settings.policy))?;
         Ok(Self { policy, parties, fetcher, settings: settings.clone(), state: Mutex::new(state) })
     }
@@ -121,7 +128,7 @@ impl Witnesses {
     pub fn quorum(&self, now: Timestamp) -> Quorum {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         Quorum {
-            cosigned: state.cosigned.as_ref().map(|signed| signed.head.size),
+            cosigned: state.cosigned.as_ref().map(Signed::end),
             reached: state.reached,
             alarm: state.reached.plus(self.settings.alarm) < now,
             parties: state.parties.clone(),
@@ -137,8 +144,12 @@ impl Witnesses {
     /// Asks every witness about the newest checkpoint. `true` when enough have cosigned it.
     pub async fn round(&self, app: &App) -> bool {
         let signed = app.store.checkpoint();
+        if let Err(error) = self.end(app, &signed).await {
+            tracing::warn!(error, "the final checkpoint of the last year's log is not cosigned yet");
+        }
         let Ok(mut note) = Note::parse(signed.note.as_bytes()) else { return false };
         let mut enough = BTreeSet::new();
+        self.begin(signed.shard.number);
         for (position, party) in self.parties.iter().enumerate() {
             let asked = self.ask(app, party, &signed, self.seen(position)).await;
             let fault = match asked {
@@ -155,10 +166,49 @@ impl Witnesses {
         let met = self.policy.is_met(&enough);
         if met {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            state.cosigned = Some(Signed { head: signed.head, note: note.to_string().into() });
+            state.cosigned = Some(Signed { note: note.to_string().into(), ..signed });
             state.reached = app.now();
         }
         met
+    }
+
+    /// Sizes are counted anew in every shard.
+    fn begin(&self, shard: u32) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.shard != shard {
+            state.shard = shard;
+            state.parties.iter_mut().for_each(|standing| standing.size = 0);
+        }
+    }
+
+    /// Has the final checkpoint of the shard before cosigned, until a quorum has, and keeps it so.
+    async fn end(&self, app: &App, newest: &Signed) -> Result<(), String> {
+        let Some(number) = newest.shard.number.checked_sub(1) else { return Ok(()) };
+        if self.state.lock().unwrap_or_else(PoisonError::into_inner).ended == Some(number) {
+            return Ok(());
+        }
+        let shards = app.store.read().shards().await.map_err(|error| error.to_string())?;
+        let closed = shards.into_iter().find(|standing| standing.shard.number == number);
+        let Some((Ending::Closed(Some(note)), shard, head)) =
+            closed.map(|one| (one.state, one.shard, one.head))
+        else {
+            return Err("it is not signed".to_owned());
+        };
+        let mut cosigned = Note::parse(note.as_bytes()).map_err(|fault| fault.to_string())?;
+        let signed = Signed { shard, head, note };
+        let mut enough = BTreeSet::new();
+        for party in &self.parties {
+            let cosignature = self.ask(app, party, &signed, 0).await.map_err(|error| error.to_string())?;
+            let at = self.policy.witnesses.iter().position(|other| other == &party.witness);
+            enough.extend(at.filter(|_| cosigned.attach(cosignature)));
+        }
+        if !self.policy.is_met(&enough) {
+            return Err("there is no quorum".to_owned());
+        }
+        let record = Record::Final { shard: number, note: cosigned.to_string() };
+        app.store.keep(vec![record]).await.map_err(|error| error.to_string())?;
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).ended = Some(number);
+        Ok(())
     }
 
     fn seen(&self, position: usize) -> u64 {
@@ -222,7 +272,7 @@ impl Witnesses {
         if old > size {
             return Err(AskError::Ahead(old));
         }
-        let proof = app.store.read().consistency_proof(old, size).await?;
+        let proof = app.store.read().of(&signed.shard).consistency_proof(old, size).await?;
         let note = Note::parse(signed.note.as_bytes()).map_err(|_| AskError::Answer)?;
         let request = AddCheckpoint { old, proof, note };
         Ok(self.fetcher.post(&party.url, request.to_string()).await?)
@@ -242,7 +292,7 @@ pub async fn watch(app: Arc<App>, mut stop: Stop) {
         }
         let now = app.now();
         let quorum = witnesses.quorum(now);
-        let grown = quorum.cosigned != Some(app.store.checkpoint().head.size);
+        let grown = quorum.cosigned != Some(app.store.checkpoint().end());
         if grown || quorum.reached.plus(RENEW) < now {
             witnesses.round(&app).await;
         }

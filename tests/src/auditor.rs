@@ -10,3 +10,4 @@ mod tampering;
 mod watching;
 mod witness;
 mod world;
+mod years;

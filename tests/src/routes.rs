@@ -17,12 +17,16 @@ use crate::world::{Ends, KIT, NOW, PEOPLE, World, until};
 
 type Route = (&'static str, &'static str);
 
-/// How the log is read: tried in `auditor::reading` and `auditor::watching`, where there is something to read. This list
-/// may only shrink.
-const READING: [Route; 7] = [
+/// How the log is read: tried in `auditor::reading`, `auditor::watching` and `auditor::years`, where there is something to
+/// read. This list may only shrink.
+const READING: [Route; 11] = [
     ("GET", "/log/alerts"),
     ("GET", "/log/bodies/{bundle}"),
     ("GET", "/log/tile/entries/{bundle}"),
+    ("GET", "/log/{year}/bodies/{bundle}"),
+    ("GET", "/log/{year}/checkpoint"),
+    ("GET", "/log/{year}/tile/{tile}"),
+    ("GET", "/log/{year}/tile/entries/{bundle}"),
     ("GET", "/log/timestamps"),
     ("GET", "/log/timestamps/{size}/{authority}"),
     ("POST", "/log/incidents"),
@@ -30,8 +34,9 @@ const READING: [Route; 7] = [
 ];
 
 /// What anybody with a certificate of our CA may do, registered or not. This list may only shrink.
-const FOR_EVERY_CERTIFICATE: [(Route, &str); 9] = [
+const FOR_EVERY_CERTIFICATE: [(Route, &str); 10] = [
     (("GET", "/log/checkpoint"), "the log's head is public"),
+    (("GET", "/log/shards"), "which years there are is public"),
     (("GET", "/log/tile/{tile}"), "hashes are public"),
     (("GET", "/openapi.yaml"), "the contract is public"),
     (("GET", "/registry"), "who takes part is public"),
@@ -115,6 +120,7 @@ fn message(anna: &Situation, (method, path): Route) -> (String, Value) {
         other => panic!("{other:?} is new: say here what it is sent"),
     };
     let path = path.replace("{id}", id).replace("{bundle}", "000.p/1").replace("{tile}", "0/000.p/1");
+    let path = path.replace("{year}", "2027");
     (format!("{BASE}{path}"), body)
 }
 

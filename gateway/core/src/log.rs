@@ -18,6 +18,7 @@ pub mod note;
 pub mod proof;
 pub mod quorum;
 pub mod sealing;
+pub mod shard;
 pub mod stamp;
 pub mod summary;
 pub mod tile;

@@ -68,6 +68,12 @@ impl NoteSigner for Ed25519NoteKey {
     fn sign(&self, text: &[u8]) -> Result<Vec<u8>, SignFault> {
         Ok(self.pair.try_sign(text).map_err(|_| SignFault)?.as_ref().to_vec())
     }
+
+    fn renamed(&self, name: &str) -> Option<Box<dyn NoteSigner>> {
+        let verifier = VerifierKey::new(name, TYPE, self.verifier.public()).ok()?;
+        let id = verifier.key_id();
+        Some(Box::new(Self { pair: Arc::clone(&self.pair), verifier, id }))
+    }
 }
 
 /// A log's or a witness's public key.
@@ -88,6 +94,11 @@ impl Ed25519NoteVerifier {
         Ok(Self { key: Arc::new(key), verifier, id })
     }
 
+    /// The same key under another name: a log's key, for another of its yearly shards.
+    pub fn under(&self, name: &str) -> Result<Self, NoteKeyFault> {
+        Self::new(VerifierKey::new(name, TYPE, self.verifier.public())?)
+    }
+
     /// From the registry's text form.
     pub fn from_text(text: &str) -> Result<Self, NoteKeyFault> {
         Self::new(text.parse()?)
@@ -105,6 +116,12 @@ impl NoteVerifier for Ed25519NoteVerifier {
 
     fn verify(&self, text: &[u8], signature: &[u8]) -> bool {
         self.key.verify_sig(text, signature).is_ok()
+    }
+
+    fn renamed(&self, name: &str) -> Option<Box<dyn NoteVerifier>> {
+        let verifier = VerifierKey::new(name, TYPE, self.verifier.public()).ok()?;
+        let id = verifier.key_id();
+        Some(Box::new(Self { key: Arc::clone(&self.key), verifier, id }))
     }
 }
 
@@ -172,6 +189,11 @@ impl NoteVerifier for CosignatureVerifier {
         split_cosignature(signature).is_some_and(|(seconds, signature)| {
             self.key.verify_sig(&cosigned_text(text, seconds), signature).is_ok()
         })
+    }
+
+    /// A witness has one name, whatever it cosigns.
+    fn renamed(&self, _: &str) -> Option<Box<dyn NoteVerifier>> {
+        None
     }
 }
 

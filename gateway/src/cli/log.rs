@@ -29,6 +29,7 @@ mod reconcile;
 mod replay;
 mod source;
 mod tiles;
+mod trees;
 mod verify;
 mod watch;
 mod words;

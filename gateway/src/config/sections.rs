@@ -146,12 +146,14 @@ fn retention(mut s: Section<'_, '_>) -> Option<Retention> {
     let system = s.or("system", SIX_MONTHS);
     let detail = s.or("detail", TWO_YEARS);
     let whole = s.or("whole", TEN_YEARS);
+    let alerts = s.or("alerts", TWO_YEARS);
     let destroy_after = s.or("destroy_after", MONTH);
     let bounds = [
         ("every", every, Duration::from_secs(60), days(1), "between 1m and 1d"),
         ("system", system, SIX_MONTHS, TWO_YEARS, "between 184d and 731d"),
         ("detail", detail, SIX_MONTHS, TEN_YEARS, "between 184d and 3653d"),
         ("whole", whole, FIVE_YEARS, TEN_YEARS, "between 1827d and 3653d"),
+        ("alerts", alerts, SIX_MONTHS, TEN_YEARS, "between 184d and 3653d"),
         ("destroy_after", destroy_after, Duration::ZERO, days(90), "at most 90d"),
     ];
     for (key, value, least, most, words) in bounds {
@@ -163,7 +165,7 @@ fn retention(mut s: Section<'_, '_>) -> Option<Retention> {
         s.fault_at("detail", "must not be longer than `whole`");
     }
     s.finish();
-    Some(Retention { every, system, detail, whole, destroy_after })
+    Some(Retention { every, system, detail, whole, alerts, destroy_after })
 }
 
 fn deployment(mut s: Section<'_, '_>) -> Option<Deployment> {

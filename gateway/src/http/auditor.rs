@@ -16,8 +16,10 @@ use varco_core::log::tile::{self, BundleId};
 use varco_core::registry::{Officer, Role};
 use varco_store::read::ReadError;
 use varco_store::submission::Submission;
+use varco_store::trees::Standing;
 
 use super::problem::Problem;
+use super::shards;
 use crate::app::App;
 use crate::server::Peer;
 
@@ -30,12 +32,27 @@ pub async fn entries(
     Extension(peer): Extension<Arc<Peer>>,
     Path(path): Path<String>,
 ) -> Response {
-    let bundle = match allowed(&app, &peer, &path) {
-        Ok((_, bundle)) => bundle,
-        Err(problem) => return problem.into_response(),
+    served(&app, &peer, (shards::first(&app).await, &path)).await
+}
+
+/// `GET /log/<year>/tile/entries/<N>[.p/<W>]`: the same of a later shard.
+pub async fn entries_of(
+    State(app): State<Arc<App>>,
+    Extension(peer): Extension<Arc<Peer>>,
+    Path((year, path)): Path<(String, String)>,
+) -> Response {
+    served(&app, &peer, (shards::named(&app, &year).await, &path)).await
+}
+
+/// A bundle of a shard, and its path.
+type Asked<'a> = (Result<Standing, Problem>, &'a str);
+
+async fn served(app: &App, peer: &Peer, asked: Asked<'_>) -> Response {
+    let (bundle, (from, to)) = match allowed(app, peer, asked) {
+        Ok((_, bundle, range)) => (bundle, range),
+        Err(refused) => return refused.into_response(),
     };
-    let (from, to) = range(bundle);
-    if let Some(refused) = pruned(&app, to).await {
+    if let Some(refused) = pruned(app, to).await {
         return refused;
     }
     match app.store.read().leaves(from, to).await.map(|leaves| packed(bundle, &leaves)) {
@@ -57,19 +74,31 @@ pub async fn bodies(
     Extension(peer): Extension<Arc<Peer>>,
     Path(path): Path<String>,
 ) -> Response {
-    let (officer, bundle) = match allowed(&app, &peer, &path) {
-        Ok(allowed) => allowed,
-        Err(problem) => return problem.into_response(),
+    opened(&app, &peer, (shards::first(&app).await, &path)).await
+}
+
+/// `GET /log/<year>/bodies/<N>[.p/<W>]`: the same of a later shard.
+pub async fn bodies_of(
+    State(app): State<Arc<App>>,
+    Extension(peer): Extension<Arc<Peer>>,
+    Path((year, path)): Path<(String, String)>,
+) -> Response {
+    opened(&app, &peer, (shards::named(&app, &year).await, &path)).await
+}
+
+async fn opened(app: &App, peer: &Peer, asked: Asked<'_>) -> Response {
+    let (officer, (from, to)) = match allowed(app, peer, asked) {
+        Ok((officer, _, range)) => (officer, range),
+        Err(refused) => return refused.into_response(),
     };
-    let (from, to) = range(bundle);
-    if let Some(refused) = pruned(&app, to).await {
+    if let Some(refused) = pruned(app, to).await {
         return refused;
     }
     let slots = match app.store.read().slots_between(from, to).await {
         Ok(slots) => slots,
         Err(error) => return unreadable(&error),
     };
-    if let Err(problem) = enter(&app, &officer, from, to).await {
+    if let Err(problem) = enter(app, &officer, from, to).await {
         return problem.into_response();
     }
     let headers = [(CONTENT_TYPE, "application/jsonl"), (CACHE_CONTROL, "no-store")];
@@ -85,14 +114,21 @@ pub fn auditor(app: &App, peer: &Peer) -> Option<Officer> {
 }
 
 /// The auditor and the bundle, which must be within what is signed. To anybody else there is no such resource.
-fn allowed(app: &App, peer: &Peer, path: &str) -> Result<(Officer, BundleId), Problem> {
-    let officer = auditor(app, peer).ok_or_else(|| Problem::new(Code::HttpNotFound))?;
-    let bundle = format!("tile/entries/{path}").parse::<BundleId>();
-    let bundle = bundle.map_err(|_| Problem::new(Code::HttpNotFound))?;
-    if range(bundle).1 > app.store.checkpoint().head.size {
-        return Err(Problem::new(Code::HttpNotFound));
+fn allowed(
+    app: &App,
+    peer: &Peer,
+    (standing, path): Asked<'_>,
+) -> Result<(Officer, BundleId, (u64, u64)), Problem> {
+    let nothing = || Problem::new(Code::HttpNotFound);
+    let officer = auditor(app, peer).ok_or_else(nothing)?;
+    let standing = standing?;
+    let bundle = format!("tile/entries/{path}").parse::<BundleId>().map_err(|_| nothing())?;
+    let (from, to) = range(bundle);
+    if to > standing.head.size {
+        return Err(nothing());
     }
-    Ok((officer, bundle))
+    let positions = (standing.shard.first.saturating_add(from), standing.shard.first.saturating_add(to));
+    Ok((officer, bundle, positions))
 }
 
 /// Bundles that end at or below the minimum index are not served any more (c2sp.org/tlog-tiles, pruning).

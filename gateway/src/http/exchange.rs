@@ -18,7 +18,7 @@ use varco_core::registry::{Identity, Side};
 use varco_core::wire::Message;
 
 use super::problem::Problem;
-use super::{admin, alerts, auditor, incidents, orders, public, receipt, search, status, timestamps};
+use super::{admin, alerts, auditor, incidents, orders, public, receipt, search, shards, status, timestamps};
 use crate::app::App;
 use crate::inbound::{self, Call, Unanswered};
 use crate::pushes::Page;
@@ -61,6 +61,11 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/log/tile/entries/{*bundle}", get(auditor::entries))
         .route("/log/tile/{*tile}", get(public::hashes))
         .route("/log/bodies/{*bundle}", get(auditor::bodies))
+        .route("/log/shards", get(shards::list))
+        .route("/log/{year}/checkpoint", get(shards::checkpoint))
+        .route("/log/{year}/tile/entries/{*bundle}", get(auditor::entries_of))
+        .route("/log/{year}/tile/{*tile}", get(shards::hashes))
+        .route("/log/{year}/bodies/{*bundle}", get(auditor::bodies_of))
         .route("/log/orders", post(orders::apply))
         .route("/log/search", post(search::search))
         .route("/log/alerts", get(alerts::alerts))

@@ -28,7 +28,7 @@ pub async fn apply(State(app): State<Arc<App>>, sent: Received) -> Response {
         Err(error) => return unavailable(&error.into()),
     };
     let in_force = app.in_force.load_full();
-    let checked = match proposal.check(&in_force.registry, (app.log.origin(), signed.head.size), app.now()) {
+    let checked = match proposal.check(&in_force.registry, (app.log.origin(), signed.end()), app.now()) {
         Ok(checked) => checked,
         Err(fault) => return Problem::new(Code::LogOrderInvalid).detail(fault.to_string()).into_response(),
     };

@@ -14,9 +14,10 @@ use varco_core::code::Code;
 use varco_core::hash::Sha256;
 use varco_core::log::tile::{self, TileId};
 use varco_core::log::witness::{REQUEST_MAX, Refusal};
+use varco_store::trees::{Ending, Standing};
 
 use super::problem::Problem;
-use super::timestamps;
+use super::{shards, timestamps};
 use crate::app::App;
 use crate::witness::AddError;
 use crate::witnesses::Witnesses;
@@ -28,6 +29,9 @@ pub fn routes(app: Arc<App>) -> Router {
     Router::new()
         .route("/log/checkpoint", get(checkpoint))
         .route("/log/tile/{*tile}", get(hashes))
+        .route("/log/shards", get(shards::list))
+        .route("/log/{year}/checkpoint", get(shards::checkpoint))
+        .route("/log/{year}/tile/{*tile}", get(shards::hashes))
         .route("/log/timestamps", get(timestamps::list))
         .route("/log/timestamps/{size}/{authority}", get(timestamps::one))
         .route("/witness/add-checkpoint", post(add_checkpoint))
@@ -37,22 +41,45 @@ pub fn routes(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// The newest checkpoint this replica has signed, as a signed note; where there are witnesses, the newest one that
-/// enough of them have cosigned, as soon as there is one.
+/// `/log/checkpoint`: of the first shard.
 pub async fn checkpoint(State(app): State<Arc<App>>) -> Response {
-    let cosigned = app.witnesses.as_ref().and_then(Witnesses::cosigned);
-    let signed = cosigned.unwrap_or_else(|| app.store.checkpoint());
-    ([(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-cache")], signed.note.to_string())
+    match shards::first(&app).await {
+        Ok(standing) => checkpoint_of(&app, &standing),
+        Err(refused) => refused.into_response(),
+    }
+}
+
+/// The newest checkpoint this replica has signed of an open shard, as a signed note; where there are witnesses, the newest
+/// one that enough of them have cosigned, as soon as there is one. Of a closed shard the final one.
+pub fn checkpoint_of(app: &App, standing: &Standing) -> Response {
+    let note = match &standing.state {
+        Ending::Closed(note) => note.clone(),
+        Ending::Open => {
+            let cosigned = app.witnesses.as_ref().and_then(Witnesses::cosigned);
+            let cosigned = cosigned.filter(|signed| signed.shard == standing.shard);
+            Some(cosigned.unwrap_or_else(|| app.store.checkpoint()).note)
+        }
+    };
+    let Some(note) = note else { return Problem::new(Code::LogUnavailable).into_response() };
+    ([(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-cache")], note.to_string())
         .into_response()
 }
 
-/// `/log/tile/<L>/<N>[.p/<W>]`
+/// `/log/tile/<L>/<N>[.p/<W>]`: of the first shard.
 pub async fn hashes(State(app): State<Arc<App>>, Path(path): Path<String>) -> Response {
+    match shards::first(&app).await {
+        Ok(standing) => hashes_of(&app, &standing, &path).await,
+        Err(refused) => refused.into_response(),
+    }
+}
+
+pub async fn hashes_of(app: &App, standing: &Standing, path: &str) -> Response {
     let Ok(tile) = format!("tile/{path}").parse::<TileId>() else {
         return Problem::new(Code::HttpNotFound).into_response();
     };
-    let size = app.store.checkpoint().head.size;
-    match app.store.read().tile(u32::from(tile.level), tile.n, size).await {
+    let size = standing.head.size;
+    let reader = app.store.read().of(&standing.shard);
+    match reader.tile(u32::from(tile.level), tile.n, size).await {
         Ok(Some(hashes)) => match hashes.get(..usize::from(tile.width)) {
             Some(hashes) => {
                 let headers = [(CONTENT_TYPE, "application/octet-stream"), (CACHE_CONTROL, FOR_EVER)];

@@ -70,7 +70,7 @@ pub async fn status(State(app): State<Arc<App>>) -> Response {
             "refused": *app.policy_refused.load_full(),
         },
         "agreement": Ending { ends: policy.agreement.until, warning: Warning::of(policy.agreement.until, now) },
-        "log": { "healthy": healthy, "why": why, "size": log.head.size, "last_commit": log.last_commit, "queue": log.queue },
+        "log": { "healthy": healthy, "why": why, "size": log.entries, "last_commit": log.last_commit, "queue": log.queue },
         "outbox": { "waiting": backlog.waiting, "oldest": backlog.oldest, "dead": backlog.dead },
         "witnesses": app.witnesses.as_ref().map(|witnesses| quorum(&witnesses.quorum(now))),
         "channel": {

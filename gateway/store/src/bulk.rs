@@ -182,7 +182,7 @@ impl Tree {
                     let full = std::mem::take(growing);
                     let root = batch.node((level + 1) * 8, *n);
                     let root = root.ok_or(StatementError::Damaged("tiles below the one that is complete"))?;
-                    statements::write_tile(link, (level, *n), &full, &root).await?;
+                    statements::write_tile(link, (0, level, *n), &full, &root).await?;
                     roots.push(root);
                     *n += 1;
                 }

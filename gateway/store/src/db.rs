@@ -191,6 +191,7 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (40, "watching", include_str!("../migrations/sqlite/0040_watching.sql")),
     (50, "parcel", include_str!("../migrations/sqlite/0050_parcel.sql")),
     (51, "code", include_str!("../migrations/sqlite/0051_code.sql")),
+    (80, "shards", include_str!("../migrations/sqlite/0080_shards.sql")),
 ];
 const POSTGRES: &[(i64, &str, &str)] = &[
     (1, "ledger", include_str!("../migrations/postgres/0001_ledger.sql")),
@@ -201,6 +202,7 @@ const POSTGRES: &[(i64, &str, &str)] = &[
     (40, "watching", include_str!("../migrations/postgres/0040_watching.sql")),
     (50, "parcel", include_str!("../migrations/postgres/0050_parcel.sql")),
     (51, "code", include_str!("../migrations/postgres/0051_code.sql")),
+    (80, "shards", include_str!("../migrations/postgres/0080_shards.sql")),
 ];
 
 fn schema(versions: &'static [(i64, &'static str, &'static str)]) -> Migrator {

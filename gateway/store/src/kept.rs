@@ -14,6 +14,10 @@ pub enum Record {
     /// An act of an administrator has been entered in the log.
     ActEntered(String),
     Alert(Alert),
+    /// Alerts from before this instant, delivered or not, have been kept long enough.
+    AlertsForgotten {
+        before: Timestamp,
+    },
     /// A delivery failed: when to try again.
     Attempted {
         hook: String,
@@ -24,6 +28,11 @@ pub enum Record {
         hook: String,
         alert: Sha256,
         at: Timestamp,
+    },
+    /// The final checkpoint of a closed shard, with the cosignatures it has got.
+    Final {
+        shard: u32,
+        note: String,
     },
     /// The first entry that a follower has not seen yet.
     Followed {
@@ -90,6 +99,7 @@ pub(crate) fn say(script: &mut Script, record: &Record) {
     match record {
         Record::ActEntered(id) => script.say("DELETE FROM admin_act WHERE id = ?", vec![text(id)]),
         Record::Alert(alert) => say_alert(script, alert),
+        Record::AlertsForgotten { before } => say_forgotten(script, *before),
         Record::Attempted { hook, alert, due } => script.say(
             "UPDATE alert_delivery SET attempts = attempts + 1, due = ? \
              WHERE hook = ? AND alert = ? AND delivered IS NULL",
@@ -99,6 +109,10 @@ pub(crate) fn say(script: &mut Script, record: &Record) {
             "UPDATE alert_delivery SET attempts = attempts + 1, delivered = ? \
              WHERE hook = ? AND alert = ? AND delivered IS NULL",
             vec![Cell::Int(at.millis()), text(hook), Cell::Text(alert.to_string())],
+        ),
+        Record::Final { shard, note } => script.say(
+            "UPDATE log_shard SET note = ? WHERE number = ?",
+            vec![text(note), Cell::Int(i64::from(*shard))],
         ),
         // Another replica may have come further.
         Record::Followed { name, next } => script.say(
@@ -117,6 +131,16 @@ pub(crate) fn say(script: &mut Script, record: &Record) {
                 Cell::Bytes(stamp.response.clone()),
             ],
         ),
+    }
+}
+
+fn say_forgotten(script: &mut Script, before: Timestamp) {
+    for sql in [
+        "DELETE FROM alert_delivery WHERE alert IN (SELECT id FROM alert WHERE at < ?)",
+        "DELETE FROM alert_to WHERE at < ?",
+        "DELETE FROM alert WHERE at < ?",
+    ] {
+        script.say(sql, vec![Cell::Int(before.millis())]);
     }
 }
 
@@ -208,6 +232,14 @@ impl Reader {
         let next: Option<i64> =
             on!(&*self.pools, pool => sqlx::query_scalar(FOLLOWER).bind(name).fetch_optional(pool).await?);
         next.map(|next| u64::try_from(next).map_err(|_| ReadError::Damaged("follower"))).transpose()
+    }
+
+    /// Whether an alert is older than this.
+    pub async fn has_alerts_before(&self, before: Timestamp) -> Result<bool, ReadError> {
+        const OLDEST: &str = "SELECT MIN(at) FROM alert";
+        let oldest: Option<i64> =
+            on!(&*self.pools, pool => sqlx::query_scalar(OLDEST).fetch_one(pool).await?);
+        Ok(oldest.is_some_and(|at| at < before.millis()))
     }
 
     /// The time stamps over checkpoints of sizes below `before`, the largest first: all those of at most `sizes` sizes.

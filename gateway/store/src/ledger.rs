@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use varco_core::hash::Sha256;
 use varco_core::id::{ExchangeId, Pseudonym};
-use varco_core::log::checkpoint::Checkpoint;
 use varco_core::log::leaf::Leaf;
 use varco_core::log::note::NoteSigner;
-use varco_core::log::tree::{Batch, Frontier, Hashes as _, Head, leaf_hash};
+use varco_core::log::shard;
+use varco_core::log::tree::{Batch, Frontier, Hashes as _, Head};
 use varco_core::time::Timestamp;
 
 use sqlx::Connection as _;
@@ -35,6 +35,10 @@ use crate::setup::{Names, Setup};
 use crate::statements::{self, Emptied, Lock, State, Wal};
 use crate::stored;
 use crate::submission::{Claim, ClaimError, Found, Submission, Wanted};
+use crate::trees::Shard;
+
+mod tidying;
+mod turning;
 
 /// A clock that is further behind the last entry than this is wrong; less is two machines' difference.
 const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(60);
@@ -65,7 +69,14 @@ pub struct Done {
 pub struct Appended {
     pub leaves: Vec<Leaf>,
     pub batch: Batch,
+    pub shard: Shard,
     pub head: Head,
+}
+
+impl Appended {
+    pub const fn tip(&self) -> (&Shard, Head) {
+        (&self.shard, self.head)
+    }
 }
 
 /// An open database with what the writer must remember of it.
@@ -76,9 +87,13 @@ pub struct Ledger {
     epoch: i64,
     /// The epoch under which bodies are sealed, as it was last seen.
     body_epoch: u32,
+    /// The shard whose tree is read back.
+    shard: Shard,
     /// The tree as read back from the database, continued from what was signed before.
     trusted: Frontier,
-    /// Leaves read back on the trip that committed them, for [`Ledger::certify`].
+    /// The origin of the open shard and the time of its last entry, as they were seen last.
+    newest: (String, Timestamp),
+    /// Leaves, by position, read back on the trip that committed them, for [`Ledger::certify`].
     read_back: Option<(Range<u64>, String)>,
     /// Leaf hashes from the last full tile to the end of the tree as this replica wrote it.
     edge: Vec<Sha256>,
@@ -96,20 +111,22 @@ enum Residue {
 }
 
 impl Ledger {
-    /// `trusted` is the frontier of a tree this replica has signed, or the empty one.
-    pub fn new(link: Link, setup: &Setup, state: &State, trusted: Frontier) -> Self {
+    /// `trusted` is the frontier of a tree this replica has signed, or the empty one, and whose it is.
+    pub fn new(link: Link, setup: &Setup, state: &State, (shard, trusted): (Shard, Frontier)) -> Self {
         Self {
             link,
             names: setup.names.clone(),
             keyring: Arc::clone(&setup.keyring),
             epoch: state.epoch,
             body_epoch: state.body_epoch,
+            shard,
             trusted,
+            newest: (state.shard.origin.clone(), state.last_at),
             read_back: None,
             edge: Vec::new(),
             edge_end: 0,
             open: HashSet::new(),
-            // The process before this one may have ended between an erasure and its tidying up.
+            // The process before may have ended between an erasure and its tidying up.
             residue: Residue::Possible,
         }
     }
@@ -119,13 +136,16 @@ impl Ledger {
         self.epoch
     }
 
-    /// How many exchanges are claimed here and have no outcome yet.
+    /// Exchanges that are claimed here and have no outcome yet.
     pub fn open_claims(&self) -> usize {
         self.open.len()
     }
 
     /// Commits a batch. After an error it is not known whether the batch is durable, and the ledger is of no more use.
     pub async fn commit(&mut self, work: &Work<'_>, now: Timestamp) -> Result<Done, CommitError> {
+        if !work.submissions.is_empty() && self.is_due(now) {
+            self.turn(now).await?;
+        }
         let claims: Vec<&Claim> = work.claims.iter().map(|(claim, _)| *claim).collect();
         let tokens = Tokens::of(&claims);
         let mut script = statements::begin(&self.link);
@@ -180,8 +200,15 @@ impl Ledger {
         whose: &Whose<'_>,
         now: Timestamp,
     ) -> Result<Option<Appended>, CommitError> {
-        let state = self.locked().await?;
-        let left = claims::left_open(&mut self.link, whose, INTERRUPTED_MAX, &self.keyring).await?;
+        let (state, left) = loop {
+            let state = self.locked().await?;
+            let left = claims::left_open(&mut self.link, whose, INTERRUPTED_MAX, &self.keyring).await?;
+            if left.is_empty() || !self.is_due(now) {
+                break (state, left);
+            }
+            self.finish(Script::default(), None).await?;
+            self.turn(now).await?;
+        };
         let open: HashSet<ExchangeId> = left.iter().map(|(exchange, _)| exchange.clone()).collect();
         let interrupted = |(exchange, text): (ExchangeId, String)| Submission {
             closes: Some(exchange.clone()),
@@ -225,17 +252,18 @@ impl Ledger {
     }
 
     fn check(&self, state: State) -> Result<State, Forked> {
-        let (found, signed) = (state.frontier.size(), self.trusted.size());
-        if state.origin != self.names.origin {
-            return Err(Forked::OtherLog(state.origin));
+        let (open, read) = (&state.shard, &self.shard);
+        let (found, signed) = (state.end(), read.first.saturating_add(self.trusted.size()));
+        if !shard::are_kin(&open.origin, &self.names.origin) || (open.number == read.number && open != read) {
+            return Err(Forked::OtherLog(state.shard.origin));
         }
         if state.epoch != self.epoch {
             return Err(Forked::Recovered);
         }
-        if found < signed {
+        if found < signed || open.number < read.number {
             return Err(Forked::Behind { found, signed });
         }
-        if found == signed && state.root != self.trusted.root() {
+        if found == signed && open.number == read.number && state.root != self.trusted.root() {
             return Err(Forked::RootDiffers(found));
         }
         Ok(state)
@@ -264,18 +292,20 @@ impl Ledger {
         let keyring = Arc::clone(&self.keyring);
         let sealing = Sealing { keyring: &keyring, epoch: after.body_epoch };
         statements::write(&mut self.link, plan, &hashes, &sealing).await?;
-        self.tiles(&batch, first, &hashes).await?;
+        self.tiles(&batch, (&after.shard, first), &hashes).await?;
+        self.newest = (after.shard.origin.clone(), after.last_at);
         statements::advance(last, &after);
         let head = Head { size: after.frontier.size(), root: after.root };
         let leaves = plan.entries.drain(..).map(|entry| entry.leaf).collect();
-        Ok(Some(Appended { leaves, batch, head }))
+        Ok(Some(Appended { leaves, batch, shard: after.shard, head }))
     }
 
     /// Ends the transaction, and on the same trip reads back what it has made of the log.
     async fn finish(&mut self, mut last: Script, appended: Option<&Appended>) -> Result<(), CommitError> {
         statements::commit(&mut last);
-        let from = self.trusted.size();
-        let to = appended.map_or(from, |appended| appended.head.size);
+        let from = self.shard.first.saturating_add(self.trusted.size());
+        let here = appended.filter(|appended| appended.shard.number == self.shard.number);
+        let to = here.map_or(from, |appended| appended.shard.first.saturating_add(appended.head.size));
         let readable = to > from && to - from <= PAGE;
         if readable {
             statements::ask_leaves(&mut last, from, to);
@@ -285,17 +315,24 @@ impl Ledger {
         Ok(())
     }
 
-    /// Writes the tiles the batch has completed.
-    async fn tiles(&mut self, batch: &Batch, first: u64, hashes: &[Sha256]) -> Result<(), CommitError> {
-        if self.edge_end != first || self.edge.is_empty() {
-            self.edge = statements::leaf_hashes(&mut self.link, first - first % WIDTH, first).await?;
+    /// Writes the tiles the batch has completed in a shard, whose tree had `first` leaves before.
+    async fn tiles(
+        &mut self,
+        batch: &Batch,
+        (shard, first): (&Shard, u64),
+        hashes: &[Sha256],
+    ) -> Result<(), CommitError> {
+        let at = shard.first.saturating_add(first);
+        if self.edge_end != at || self.edge.is_empty() {
+            self.edge = statements::leaf_hashes(&mut self.link, at - first % WIDTH, at).await?;
         }
         self.edge.extend_from_slice(hashes);
-        self.edge_end = batch.size();
+        self.edge_end = shard.first.saturating_add(batch.size());
+        let shard = shard.number;
         let width = usize::try_from(WIDTH).unwrap_or(usize::MAX);
         let full: Vec<Sha256> = self.edge.drain(..self.edge.len() - self.edge.len() % width).collect();
         for (tile, n) in full.chunks(width).zip(first / WIDTH..) {
-            self.tile(batch, (0, n), tile).await?;
+            self.tile(batch, (shard, 0, n), tile).await?;
         }
         for level in 1.. {
             // A tile is complete when the last of its 256 hashes is, and that is the root of the last tile below.
@@ -306,9 +343,10 @@ impl Ledger {
                 break;
             }
             for n in from..to {
+                let tiles = (n * WIDTH, (n + 1) * WIDTH);
                 let below =
-                    statements::tile_roots(&mut self.link, level - 1, n * WIDTH, (n + 1) * WIDTH).await?;
-                self.tile(batch, (level, n), &below).await?;
+                    statements::tile_roots(&mut self.link, (shard, level - 1), tiles.0, tiles.1).await?;
+                self.tile(batch, (shard, level, n), &below).await?;
             }
         }
         Ok(())
@@ -317,13 +355,13 @@ impl Ledger {
     async fn tile(
         &mut self,
         batch: &Batch,
-        (level, n): (u32, u64),
+        (shard, level, n): (u32, u32, u64),
         hashes: &[Sha256],
     ) -> Result<(), CommitError> {
         let root = batch.node((level + 1) * WIDTH.ilog2(), n);
         match root {
             Some(root) if hashes.len() as u64 == WIDTH => {
-                Ok(statements::write_tile(&mut self.link, (level, n), hashes, &root).await?)
+                Ok(statements::write_tile(&mut self.link, (shard, level, n), hashes, &root).await?)
             }
             Some(_) | None => Err(StatementError::Damaged("tiles below the one that is complete").into()),
         }
@@ -331,25 +369,16 @@ impl Ledger {
 
     /// Reads back what was committed since the last signature and signs the tree of this head. The caller makes the
     /// note durable in the anchor before anybody sees it.
-    pub async fn certify(&mut self, head: &Head, signer: &dyn NoteSigner) -> Result<Arc<str>, CertifyError> {
-        while self.trusted.size() < head.size {
-            let (from, to) = (self.trusted.size(), head.size.min(self.trusted.size().saturating_add(PAGE)));
-            let leaves = match self.read_back.take() {
-                Some((range, leaves)) if range == (from..to) => leaves,
-                Some(_) | None => self.leaves(from, to).await?,
-            };
-            for leaf in leaves.split('\n').filter(|leaf| !leaf.is_empty()) {
-                self.trusted.push(leaf_hash(leaf.as_bytes()));
-            }
-            if self.trusted.size() != to {
-                return Err(Forked::RootDiffers(to).into());
-            }
+    pub async fn certify(
+        &mut self,
+        (shard, head): (&Shard, &Head),
+        signer: &dyn NoteSigner,
+    ) -> Result<Arc<str>, CertifyError> {
+        if *shard != self.shard {
+            self.follow(shard, signer).await?;
         }
-        if self.trusted.size() != head.size || self.trusted.root() != head.root {
-            return Err(Forked::RootDiffers(head.size).into());
-        }
-        let checkpoint = Checkpoint { origin: self.names.origin.clone(), size: head.size, root: head.root };
-        Ok(checkpoint.sign(&[signer])?.to_string().into())
+        self.read_to(head).await?;
+        Ok(turning::signed(&self.statement(head), signer)?.to_string().into())
     }
 
     async fn leaves(&mut self, from: u64, to: u64) -> Result<String, StatementError> {
@@ -368,14 +397,14 @@ impl Ledger {
         statements::begin_epoch(&mut last, to, check);
         self.finish(last, None).await?;
         self.body_epoch = to;
-        Ok(Renewal { to, next: 0, end: state.frontier.size() })
+        Ok(Renewal { to, next: 0, end: state.end() })
     }
 
     /// The renewal that a process before this one began and did not finish.
     pub async fn unfinished_renewal(&mut self) -> Result<Option<Renewal>, CommitError> {
         let state = self.state().await?;
         let older = self.keyring.epochs().first().is_some_and(|oldest| *oldest < state.body_epoch);
-        Ok(older.then_some(Renewal { to: state.body_epoch, next: 0, end: state.frontier.size() }))
+        Ok(older.then_some(Renewal { to: state.body_epoch, next: 0, end: state.end() }))
     }
 
     /// Wraps the next rows anew. At the end the old keys are destroyed, as soon as no claim needs them any more, and the
@@ -437,13 +466,6 @@ impl Ledger {
             Backend::Sqlite(at) => at.close().await,
         };
     }
-
-    /// Forgets tokens that expired before an instant, some thousand at a time.
-    pub async fn forget(&mut self, before: Timestamp) -> Result<(), sqlx::Error> {
-        /// Ten thousand deletions take some ten milliseconds, which a commit can wait.
-        const MOST: i64 = 10_000;
-        statements::forget(&mut self.link, before, MOST).await
-    }
 }
 
 /// An empty plan for entries that follow this state.
@@ -456,7 +478,7 @@ fn plan<'a>(
     if now.plus(CLOCK_BEHIND_MAX) < state.last_at {
         return Err(CommitError::ClockBehind);
     }
-    Ok(Plan::new(state.frontier.size(), now.max(state.last_at), known, open))
+    Ok(Plan::new(state.end(), now.max(state.last_at), known, open))
 }
 
 /// The entries and streams that a batch names.

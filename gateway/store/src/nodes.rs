@@ -29,6 +29,13 @@ pub enum NodesError {
 /// Where a tile is: its level, counted in tiles, and its place in the level.
 pub type Place = (u32, u64);
 
+/// Whose tiles are meant: a shard by its number, and the position of its first entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tree {
+    pub shard: u32,
+    pub first: u64,
+}
+
 /// Nodes read from the database.
 #[derive(Debug, Default)]
 pub struct Nodes {
@@ -37,30 +44,38 @@ pub struct Nodes {
 
 impl Nodes {
     /// What the inclusion path of `index` in a tree of this size needs.
-    pub async fn for_path(pools: &Pools, index: u64, size: u64) -> Result<Self, NodesError> {
+    pub async fn for_path((pools, tree): (&Pools, Tree), index: u64, size: u64) -> Result<Self, NodesError> {
         let mut places = edge(size);
         places.extend((0..).map_while(|level| {
             let below = size.checked_shr(level * HEIGHT)?;
             (below > 0).then(|| (level, (index >> (level * HEIGHT)) / WIDTH))
         }));
-        Self::read(pools, places, size).await
+        Self::read((pools, tree), places, size).await
     }
 
     /// What the frontier and the root of a tree of this size need.
-    pub async fn for_frontier(pools: &Pools, size: u64) -> Result<Self, NodesError> {
-        Self::read(pools, edge(size), size).await
+    pub async fn for_frontier((pools, tree): (&Pools, Tree), size: u64) -> Result<Self, NodesError> {
+        Self::read((pools, tree), edge(size), size).await
     }
 
     /// What a consistency proof between two sizes needs.
-    pub async fn for_consistency(pools: &Pools, old: u64, size: u64) -> Result<Self, NodesError> {
+    pub async fn for_consistency(
+        (pools, tree): (&Pools, Tree),
+        old: u64,
+        size: u64,
+    ) -> Result<Self, NodesError> {
         let places = tile::for_consistency(old, size).into_iter();
-        Self::read(pools, places.map(|tile| (u32::from(tile.level), tile.n)).collect(), size).await
+        Self::read((pools, tree), places.map(|tile| (u32::from(tile.level), tile.n)).collect(), size).await
     }
 
-    async fn read(pools: &Pools, places: BTreeSet<Place>, size: u64) -> Result<Self, NodesError> {
+    async fn read(
+        (pools, tree): (&Pools, Tree),
+        places: BTreeSet<Place>,
+        size: u64,
+    ) -> Result<Self, NodesError> {
         let mut tiles = BTreeMap::new();
         for place in places {
-            if let Some(hashes) = self::tile(pools, place, size).await? {
+            if let Some(hashes) = self::tile((pools, tree), place, size).await? {
                 tiles.insert(place, hashes);
             }
         }
@@ -98,30 +113,46 @@ pub fn width(place: Place, size: u64) -> u64 {
 }
 
 /// The hashes of a tile in a tree of this size; `None` when the tree has no such tile.
-pub async fn tile(pools: &Pools, place: Place, size: u64) -> Result<Option<Vec<Sha256>>, NodesError> {
+pub async fn tile(
+    (pools, tree): (&Pools, Tree),
+    place: Place,
+    size: u64,
+) -> Result<Option<Vec<Sha256>>, NodesError> {
     let width = width(place, size);
     if width == 0 {
         return Ok(None);
     }
-    let hashes =
-        if width == WIDTH { full(pools, place).await? } else { partial(pools, place, width).await? };
+    let hashes = if width == WIDTH {
+        full(pools, tree, place).await?
+    } else {
+        partial(pools, tree, place, width).await?
+    };
     if u64::try_from(hashes.len()) == Ok(width) { Ok(Some(hashes)) } else { Err(NodesError::Damaged) }
 }
 
-async fn full(pools: &Pools, (level, n): Place) -> Result<Vec<Sha256>, NodesError> {
-    const TILE: &str = "SELECT hashes FROM log_tile WHERE level = $1 AND n = $2";
+async fn full(pools: &Pools, tree: Tree, (level, n): Place) -> Result<Vec<Sha256>, NodesError> {
+    const TILE: &str = "SELECT hashes FROM log_tile WHERE level = $1 AND n = $2 AND shard = $3";
+    let shard = i64::from(tree.shard);
     let (level, n) = (i64::from(level), int(n)?);
-    let bytes: Option<Vec<u8>> =
-        on!(pools, pool => sqlx::query_scalar(TILE).bind(level).bind(n).fetch_optional(pool).await?);
+    let bytes: Option<Vec<u8>> = on!(pools, pool => sqlx::query_scalar(TILE).bind(level).bind(n).bind(shard).fetch_optional(pool).await?);
     let bytes = bytes.ok_or(NodesError::Damaged)?;
     bytes.chunks(32).map(|hash| Sha256::from_slice(hash).ok_or(NodesError::Damaged)).collect()
 }
 
 /// A tile that is not complete is not stored: its hashes are the leaves', or the roots of the tiles below.
-async fn partial(pools: &Pools, (level, n): Place, width: u64) -> Result<Vec<Sha256>, NodesError> {
+async fn partial(
+    pools: &Pools,
+    tree: Tree,
+    (level, n): Place,
+    width: u64,
+) -> Result<Vec<Sha256>, NodesError> {
     const LEAVES: &str = "SELECT leaf_hash FROM log_entry WHERE idx >= $1 AND idx < $2 ORDER BY idx";
-    const ROOTS: &str = "SELECT root FROM log_tile WHERE n >= $1 AND n < $2 AND level = $3 ORDER BY n";
+    const ROOTS: &str =
+        "SELECT root FROM log_tile WHERE n >= $1 AND n < $2 AND level = $3 AND shard = $4 ORDER BY n";
+    let shard = i64::from(tree.shard);
     let first = n.saturating_mul(WIDTH);
+    let base = if level == 0 { tree.first } else { 0 };
+    let first = first.saturating_add(base);
     let (from, to) = (int(first)?, int(first.saturating_add(width))?);
     let hashes: Vec<Vec<u8>> = match level.checked_sub(1).map(i64::from) {
         None => on!(pools, pool => {
@@ -129,7 +160,7 @@ async fn partial(pools: &Pools, (level, n): Place, width: u64) -> Result<Vec<Sha
             rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?
         }),
         Some(below) => on!(pools, pool => {
-            let rows = sqlx::query(ROOTS).bind(from).bind(to).bind(below).fetch_all(pool).await?;
+            let rows = sqlx::query(ROOTS).bind(from).bind(to).bind(below).bind(shard).fetch_all(pool).await?;
             rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?
         }),
     };

@@ -8,16 +8,15 @@ use varco_core::hash::Sha256;
 use varco_core::id::{AgencyId, ExchangeId, Pseudonym};
 use varco_core::log::entry::{Kind, Slot, SlotName, Slots};
 use varco_core::log::leaf::{Leaf, LeafFault};
-use varco_core::log::proof::{Proof, Receipt};
 use varco_core::log::sealing::Part;
-use varco_core::log::tree::{Frontier, ProveError, consistency_proof, inclusion_path};
+use varco_core::log::tree::ProveError;
 use varco_core::time::Timestamp;
 
 use crate::bodies;
 use crate::db::{Address, ConnectError, Pools, on};
 use crate::entry_rows::person_terms;
 use crate::keyring::{Keyring, KeyringError};
-use crate::nodes::{self, Nodes, NodesError};
+use crate::nodes::{NodesError, Tree};
 use crate::rows::{among, padded};
 use crate::submission::{Artifact, ArtifactKind, Held, STREAMS_MAX, StreamKind};
 
@@ -68,14 +67,6 @@ pub struct Stream {
     pub events: Vec<String>,
 }
 
-/// Where the log stands in the database. Says nothing of signatures.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogHead {
-    pub origin: String,
-    pub size: u64,
-    pub root: Sha256,
-}
-
 /// A leaf as it is stored, believed in nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredLeaf {
@@ -90,6 +81,8 @@ pub struct StoredLeaf {
 pub struct Reader {
     pub(crate) pools: Arc<Pools>,
     pub(crate) keyring: Option<Arc<Keyring>>,
+    /// The shard whose tiles and proofs are meant: the first one, unless `Reader::of` says otherwise.
+    pub(crate) tree: Tree,
 }
 
 /// The bodies of an entry that are there.
@@ -118,7 +111,7 @@ impl Reader {
         address: &Address,
         keyring: Option<Arc<Keyring>>,
     ) -> Result<Self, ConnectError> {
-        Ok(Self { pools: Arc::new(address.readers().await?), keyring })
+        Ok(Self { pools: Arc::new(address.readers().await?), keyring, tree: Tree::default() })
     }
 
     pub async fn close(&self) {
@@ -275,7 +268,11 @@ impl Reader {
         const RULES: &str =
             "SELECT leaf FROM log_entry WHERE kind IN ('open', 'policy', 'registry') ORDER BY idx";
         let leaves: Vec<String> = on!(&*self.pools, pool => sqlx::query_scalar(RULES).fetch_all(pool).await?);
-        leaves.iter().map(|leaf| Ok(Leaf::parse(leaf.as_bytes())?)).collect()
+        let leaves = leaves.iter().map(|leaf| Ok(Leaf::parse(leaf.as_bytes())?));
+        // A new year's shard opens under the rules there are.
+        let changes =
+            |leaf: &Result<Leaf, ReadError>| leaf.as_ref().map_or(true, |leaf| leaf.content().link.is_none());
+        leaves.filter(changes).collect()
     }
 
     /// The index of the last entry that changes the rules.
@@ -381,48 +378,6 @@ impl Reader {
         let minimum: Option<i64> =
             on!(&*self.pools, pool => sqlx::query_scalar(MINIMUM).fetch_optional(pool).await?);
         u64::try_from(minimum.unwrap_or(0)).map_err(|_| ReadError::Damaged("minimum index"))
-    }
-
-    /// Where the log stands; `None` in a database no store has opened yet.
-    pub async fn log(&self) -> Result<Option<LogHead>, ReadError> {
-        const LOG: &str = "SELECT origin, size, root FROM log_state WHERE id = 1";
-        let row: Option<(String, i64, Vec<u8>)> =
-            on!(&*self.pools, pool => sqlx::query_as(LOG).fetch_optional(pool).await?);
-        let Some((origin, size, root)) = row else { return Ok(None) };
-        let size = u64::try_from(size).map_err(|_| ReadError::Damaged("size"))?;
-        let root = Sha256::from_slice(&root).ok_or(ReadError::Damaged("root"))?;
-        Ok(Some(LogHead { origin, size, root }))
-    }
-
-    /// The hashes of a tile (c2sp.org/tlog-tiles) in a tree of this size, 256 or fewer at the right edge; `None` when
-    /// the tree has no such tile. The tree must be that large.
-    pub async fn tile(&self, level: u32, n: u64, size: u64) -> Result<Option<Vec<Sha256>>, ReadError> {
-        Ok(nodes::tile(&self.pools, (level, n), size).await?)
-    }
-
-    /// The frontier of the tree of this size, from its tiles.
-    pub(crate) async fn frontier(&self, size: u64) -> Result<Frontier, ReadError> {
-        let nodes = Nodes::for_frontier(&self.pools, size).await?;
-        nodes.frontier(size).ok_or(ReadError::Damaged("tiles"))
-    }
-
-    /// The inclusion path of an entry in the tree of this size.
-    pub async fn inclusion_path(&self, index: u64, size: u64) -> Result<Vec<Sha256>, ReadError> {
-        let nodes = Nodes::for_path(&self.pools, index, size).await?;
-        Ok(inclusion_path(&nodes, index, size)?)
-    }
-
-    /// What shows that the tree of size `old` is a beginning of the tree of size `new`.
-    pub async fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<Sha256>, ReadError> {
-        let nodes = Nodes::for_consistency(&self.pools, old, new).await?;
-        Ok(consistency_proof(&nodes, old, new)?)
-    }
-
-    /// The receipt of an entry under a checkpoint of a tree of this size.
-    pub(crate) async fn receipt(&self, leaf: Leaf, size: u64, note: Arc<str>) -> Result<Receipt, ReadError> {
-        let path = self.inclusion_path(leaf.index(), size).await?;
-        let proof = Proof { index: leaf.index(), path, checkpoint: note };
-        Ok(Receipt { leaf, proof })
     }
 }
 

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use varco_core::code::Code;
-use varco_core::log::checkpoint::{Checkpoint, CheckpointFault};
-use varco_core::log::note::NoteVerifier;
+use varco_core::log::checkpoint::CheckpointFault;
+use varco_core::log::proof::open_kin;
 use varco_core::log::tree::{Frontier, Head};
 
 use crate::anchor::{Anchor, AnchorError};
@@ -18,6 +18,7 @@ use crate::read::{ReadError, Reader};
 use crate::renewal;
 use crate::setup::{MissingAnchor, Setup};
 use crate::statements;
+use crate::trees::Shard;
 
 /// Why the log cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -92,29 +93,40 @@ impl OpenError {
 /// A signed tree whose note is in the anchor.
 #[derive(Clone, Debug)]
 pub struct Signed {
+    /// The shard whose tree it is.
+    pub shard: Shard,
     pub head: Head,
     pub note: Arc<str>,
+}
+
+impl Signed {
+    /// The position after the last entry it covers.
+    pub const fn end(&self) -> u64 {
+        self.shard.first.saturating_add(self.head.size)
+    }
 }
 
 /// The anchor file with what it says, checked once.
 pub struct Anchored {
     file: Anchor,
-    head: Option<Head>,
+    /// The origin of the shard, and its head.
+    head: Option<(String, Head)>,
 }
 
 impl Anchored {
     /// Believes what the file says only with the log's own signature.
     pub fn new(file: Anchor, setup: &Setup) -> Result<Self, OpenError> {
-        let verifiers: Vec<&dyn NoteVerifier> = setup.verifiers.iter().map(AsRef::as_ref).collect();
-        let open = |note: &Arc<str>| Checkpoint::open(note.as_bytes(), &setup.names.origin, &verifiers);
-        let head = file.note().map(open).transpose()?.map(|checkpoint| checkpoint.head());
+        let open = |note: &Arc<str>| open_kin(note.as_bytes(), &setup.names.origin, &setup.verifiers);
+        let opened = file.note().map(open).transpose()?;
+        let head = opened.map(|checkpoint| (checkpoint.origin.clone(), checkpoint.head()));
         Ok(Self { file, head })
     }
 
     fn hold(&mut self, signed: &Signed) -> Result<(), AnchorError> {
-        if self.head != Some(signed.head) {
+        let held = |(origin, head): &(String, Head)| *origin == signed.shard.origin && *head == signed.head;
+        if !self.head.as_ref().is_some_and(held) {
             self.file.write(&signed.note)?;
-            self.head = Some(signed.head);
+            self.head = Some((signed.shard.origin.clone(), signed.head));
         }
         Ok(())
     }
@@ -129,7 +141,7 @@ pub async fn open(setup: &Setup, anchor: &mut Anchored, epoch: Option<i64>) -> R
     if epoch.is_some_and(|epoch| epoch != state.epoch) {
         return Err(Forked::Recovered.into());
     }
-    let trusted = trusted(setup, &reader, anchor.head, state.frontier.size()).await;
+    let trusted = trusted(setup, &reader, anchor.head.as_ref(), state.end()).await;
     reader.close().await;
     let trusted = trusted?;
     keys(setup, &mut link, state.body_epoch).await?;
@@ -160,7 +172,8 @@ async fn keys(setup: &Setup, link: &mut Link, epoch: u32) -> Result<(), OpenErro
 /// Signs the tree as the database has it now, and makes the note durable.
 pub async fn certify(setup: &Setup, anchor: &mut Anchored, ledger: &mut Ledger) -> Result<Signed, OpenError> {
     let state = ledger.state().await?;
-    certify_head(setup, anchor, ledger, Head { size: state.frontier.size(), root: state.root }).await
+    let head = Head { size: state.frontier.size(), root: state.root };
+    certify_head(setup, anchor, ledger, (&state.shard, head)).await
 }
 
 /// Signs the tree of this head, which must be committed, and makes the note durable.
@@ -168,10 +181,10 @@ pub async fn certify_head(
     setup: &Setup,
     anchor: &mut Anchored,
     ledger: &mut Ledger,
-    head: Head,
+    (shard, head): (&Shard, Head),
 ) -> Result<Signed, OpenError> {
-    let note = ledger.certify(&head, setup.signer.as_ref()).await?;
-    let signed = Signed { head, note };
+    let note = ledger.certify((shard, &head), setup.signer.as_ref()).await?;
+    let signed = Signed { shard: shard.clone(), head, note };
     anchor.hold(&signed)?;
     Ok(signed)
 }
@@ -187,23 +200,30 @@ pub async fn interrupt(
     certify(setup, anchor, ledger).await
 }
 
-/// The frontier of the tree that was signed last, taken from the database and held against the anchor.
+/// The frontier of the tree that was signed last and whose it is, taken from the database and held against the anchor.
 async fn trusted(
     setup: &Setup,
     reader: &Reader,
-    anchored: Option<Head>,
+    anchored: Option<&(String, Head)>,
     found: u64,
-) -> Result<Frontier, OpenError> {
-    let Some(signed) = anchored else {
-        // From the empty tree on, every entry is read back and hashed.
+) -> Result<(Shard, Frontier), OpenError> {
+    let shards = reader.shards().await?;
+    let Some((origin, signed)) = anchored else {
+        let first = shards.into_iter().next().ok_or(StatementError::Damaged("no state of the log"))?;
+        // From the first shard's empty tree on, every entry is read back and hashed.
         return match (found, setup.missing_anchor) {
-            (0, _) | (_, MissingAnchor::Adopt) => Ok(Frontier::new()),
+            (0, _) | (_, MissingAnchor::Adopt) => Ok((first.shard, Frontier::new())),
             (_, MissingAnchor::Refuse) => Err(OpenError::AnchorMissing(found)),
         };
     };
-    if found < signed.size {
-        return Err(Forked::Behind { found, signed: signed.size }.into());
+    // A database from before the shard was opened is as old as one with too few entries.
+    let behind = |found| Forked::Behind { found, signed: signed.size };
+    let standing = shards.into_iter().find(|standing| standing.shard.origin == *origin);
+    let standing = standing.ok_or_else(|| behind(found))?;
+    if standing.head.size < signed.size {
+        return Err(behind(standing.head.size).into());
     }
-    let frontier = reader.frontier(signed.size).await?;
-    if frontier.root() == signed.root { Ok(frontier) } else { Err(Forked::RootDiffers(signed.size).into()) }
+    let frontier = reader.of(&standing.shard).frontier(signed.size).await?;
+    let leads = frontier.root() == signed.root;
+    if leads { Ok((standing.shard, frontier)) } else { Err(Forked::RootDiffers(signed.size).into()) }
 }

@@ -53,6 +53,11 @@ impl Script {
         self.0.push((sql.to_owned(), cells));
     }
 
+    /// What another script says, after this one.
+    pub fn append(&mut self, mut other: Self) {
+        self.0.append(&mut other.0);
+    }
+
     /// One insertion of all rows, at most [`ROWS_MAX`] of them; nothing when there are none.
     pub fn insert<const N: usize>(&mut self, insert: &Insert, rows: Vec<[Cell; N]>, length: Length) {
         let Some(last) = rows.last().cloned() else { return };

@@ -17,17 +17,26 @@ use crate::parcels;
 use crate::plan::{Known, Plan, StreamHead};
 use crate::rows::{Cell, Insert, Length, ROWS_MAX, Script, execute, fetch, insert};
 use crate::submission::{Claim, StreamEpoch, StreamKind};
+use crate::trees::Shard;
 
 /// The row of `log_state`.
 #[derive(Clone, Debug)]
 pub struct State {
-    pub origin: String,
+    /// The open one.
+    pub shard: Shard,
     pub frontier: Frontier,
     pub root: Sha256,
     pub last_at: Timestamp,
     pub epoch: i64,
     /// The epoch under which bodies are sealed.
     pub body_epoch: u32,
+}
+
+impl State {
+    /// The position of the next entry.
+    pub const fn end(&self) -> u64 {
+        self.shard.first.saturating_add(self.frontier.size())
+    }
 }
 
 /// How the state is read.
@@ -76,10 +85,10 @@ pub fn begin(link: &Link) -> Script {
 }
 
 pub fn ask_state(script: &mut Script, link: &Link, lock: Lock) {
-    const STATE: &str = "SELECT 'state', origin, CAST(body_epoch AS TEXT), size, last_at, epoch, frontier, root \
-         FROM log_state WHERE id = 1";
-    const LOCKED: &str = "SELECT 'state', origin, CAST(body_epoch AS TEXT), size, last_at, epoch, frontier, root \
-         FROM log_state WHERE id = 1 FOR UPDATE";
+    const STATE: &str = "SELECT 'state', origin, CAST(body_epoch AS TEXT) || ' ' || CAST(shard AS TEXT) || ' ' || \
+         CAST(first AS TEXT), size, last_at, epoch, frontier, root FROM log_state WHERE id = 1";
+    const LOCKED: &str = "SELECT 'state', origin, CAST(body_epoch AS TEXT) || ' ' || CAST(shard AS TEXT) || ' ' || \
+         CAST(first AS TEXT), size, last_at, epoch, frontier, root FROM log_state WHERE id = 1 FOR UPDATE";
     let sql = match (link, lock) {
         (Backend::Postgres(_), Lock::Held) => LOCKED,
         // An SQLite transaction holds the only lock there is.
@@ -142,7 +151,7 @@ pub async fn look(link: &mut Link, script: Script) -> Result<Looked, StatementEr
             (
                 what,
                 Some(origin),
-                Some(body),
+                Some(numbers),
                 Some(size),
                 Some(at),
                 Some(epoch),
@@ -151,8 +160,9 @@ pub async fn look(link: &mut Link, script: Script) -> Result<Looked, StatementEr
             ) if what == "state" => {
                 let (frontier, root) = tree(size, &frontier, &root)?;
                 let last_at = Timestamp::from_millis(at);
-                let body_epoch = body.parse().map_err(|_| StatementError::Damaged("epoch of the bodies"))?;
-                looked.state = Some(State { origin, frontier, root, last_at, epoch, body_epoch });
+                let (body_epoch, number, first) = three(&numbers)?;
+                let shard = Shard { number, origin, first };
+                looked.state = Some(State { shard, frontier, root, last_at, epoch, body_epoch });
             }
             (what, Some(id), Some(kind), None, ..) if what == "entry" => {
                 looked.known.entries.insert((id, kind));
@@ -178,6 +188,17 @@ pub async fn look(link: &mut Link, script: Script) -> Result<Looked, StatementEr
         }
     }
     Ok(looked)
+}
+
+/// The epoch of the bodies, the number of the shard and the position of its first entry.
+fn three(numbers: &str) -> Result<(u32, u32, u64), StatementError> {
+    let mut numbers = numbers.split(' ');
+    let found = (|| {
+        let body_epoch = numbers.next()?.parse().ok()?;
+        let number = numbers.next()?.parse().ok()?;
+        Some((body_epoch, number, numbers.next()?.parse().ok()?))
+    })();
+    found.ok_or(StatementError::Damaged("epoch of the bodies"))
 }
 
 fn tree(size: i64, frontier: &[u8], root: &[u8]) -> Result<(Frontier, Sha256), StatementError> {
@@ -351,14 +372,17 @@ pub async fn leaf_hashes(link: &mut Link, from: u64, to: u64) -> Result<Vec<Sha2
 /// The roots of the full tiles `from..to` of a level.
 pub async fn tile_roots(
     link: &mut Link,
-    level: u32,
+    (shard, level): (u32, u32),
     from: u64,
     to: u64,
 ) -> Result<Vec<Sha256>, StatementError> {
-    const ROOTS: &str = "SELECT root FROM log_tile WHERE level = $1 AND n >= $2 AND n < $3 ORDER BY n";
+    const ROOTS: &str =
+        "SELECT root FROM log_tile WHERE level = $1 AND n >= $2 AND n < $3 AND shard = $4 ORDER BY n";
     let (level, from, to) = (i64::from(level), int(from), int(to));
-    let roots: Vec<Vec<u8>> =
-        on!(link, at => sqlx::query_scalar(ROOTS).bind(level).bind(from).bind(to).fetch_all(at).await?);
+    let shard = i64::from(shard);
+    let roots: Vec<Vec<u8>> = on!(link, at => {
+        sqlx::query_scalar(ROOTS).bind(level).bind(from).bind(to).bind(shard).fetch_all(at).await?
+    });
     roots
         .iter()
         .map(|hash| Sha256::from_slice(hash).ok_or(StatementError::Damaged("root of a tile")))
@@ -367,15 +391,15 @@ pub async fn tile_roots(
 
 pub async fn write_tile(
     link: &mut Link,
-    (level, n): (u32, u64),
+    (shard, level, n): (u32, u32, u64),
     hashes: &[Sha256],
     root: &Sha256,
 ) -> Result<(), sqlx::Error> {
-    const TILES: Insert = Insert { head: "INSERT INTO log_tile (level, n, hashes, root)", tail: "" };
+    const TILES: Insert = Insert { head: "INSERT INTO log_tile (shard, level, n, hashes, root)", tail: "" };
     let hashes = hashes.iter().flat_map(|hash| *hash.as_bytes()).collect();
     let root = Cell::Bytes(root.as_bytes().to_vec());
-    insert(link, &TILES, vec![[Cell::Int(i64::from(level)), Cell::Int(int(n)), Cell::Bytes(hashes), root]])
-        .await
+    let [shard, level] = [shard, level].map(|number| Cell::Int(i64::from(number)));
+    insert(link, &TILES, vec![[shard, level, Cell::Int(int(n)), Cell::Bytes(hashes), root]]).await
 }
 
 /// Forgets tokens that expired before an instant, at most so many.

@@ -16,8 +16,10 @@ const SLOW: Duration = Duration::from_secs(2);
 /// The truth about the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// The tree this process has signed last.
+    /// The tree this process has signed last: that of the open year.
     pub head: Head,
+    /// Entries of all years up to there.
+    pub entries: u64,
     /// The last transaction of this process; `None` when it has made none.
     pub last_commit: Option<Timestamp>,
     /// Jobs that wait.
@@ -98,6 +100,7 @@ impl Shared {
             (None, Some(busy)) => Health::Slow(busy),
             (None, None) => Health::Healthy,
         };
-        Status { head: facts.signed.head, last_commit: facts.last_commit, queue, health }
+        let (head, entries) = (facts.signed.head, facts.signed.end());
+        Status { head, entries, last_commit: facts.last_commit, queue, health }
     }
 }

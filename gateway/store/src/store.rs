@@ -23,6 +23,7 @@ use crate::recover::{Anchored, OpenError, Signed};
 use crate::setup::{Names, Setup};
 use crate::status::{Shared, Status};
 use crate::submission::{AppendError, Claim, ClaimError, Committed, Found, Submission, Unavailable, Wanted};
+use crate::trees::Ending;
 use crate::writer::{self, Job};
 
 pub use crate::setup::{MissingAnchor, OnCommit};
@@ -133,10 +134,21 @@ impl Store {
     pub async fn receipt_of(&self, leaf: Leaf) -> Result<Receipt, ReceiptError> {
         let mut signed = self.shared.last_signed();
         // Another replica wrote it: this one has not signed a tree that large yet.
-        if leaf.index() >= signed.head.size {
+        if leaf.index() >= signed.end() {
             signed = self.sign().await?;
         }
-        Ok(self.reader.receipt(leaf, signed.head.size, signed.note).await?)
+        if leaf.index() >= signed.shard.first {
+            let reader = self.reader.of(&signed.shard);
+            return Ok(reader.receipt(leaf, signed.head.size, signed.note).await?);
+        }
+        // Of a shard of years before: under its final checkpoint.
+        let standing = self.reader.shard_at(leaf.index()).await?;
+        match standing.map(|standing| (standing.state, standing.shard, standing.head.size)) {
+            Some((Ending::Closed(Some(note)), shard, size)) => {
+                Ok(self.reader.of(&shard).receipt(leaf, size, note).await?)
+            }
+            Some(_) | None => Err(ReadError::Damaged("final checkpoint of a shard").into()),
+        }
     }
 
     /// The newest checkpoint this replica has signed, and the head it states.

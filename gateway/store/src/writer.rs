@@ -201,7 +201,7 @@ impl Writer {
         if let Gate::Open(ledger) = self.gate {
             ledger.close().await;
         }
-        // The lock goes with it: whoever waits for the end may open the log again at once.
+        // The lock goes with it: whoever waits may open the log again at once.
         drop(self.anchor);
         for reply in closing {
             let _ = reply.send(());
@@ -311,7 +311,7 @@ impl Writer {
         let (setup, anchor) = (&self.setup, &mut self.anchor);
         let signing = async {
             match appended {
-                Some(appended) => recover::certify_head(setup, anchor, ledger, appended.head).await,
+                Some(appended) => recover::certify_head(setup, anchor, ledger, appended.tip()).await,
                 None => recover::certify(setup, anchor, ledger).await,
             }
         };
@@ -355,7 +355,7 @@ impl Writer {
             Gate::Open(_) => self.chores().await,
             Gate::Closed { .. } => match self.reopen().await {
                 Ok(signed) => {
-                    tracing::info!(size = signed.head.size, "the log is open again");
+                    tracing::info!(size = signed.end(), "the log is open again");
                     self.shared.open(signed);
                 }
                 Err(fault) => self.shut(fault),
@@ -478,7 +478,8 @@ fn receipt(
     let found = appended.zip(signed).and_then(|(appended, signed)| {
         let leaf = appended.leaves.get(position)?.clone();
         let path = appended.batch.path(position)?;
-        let proof = Proof { index: leaf.index(), path, checkpoint: Arc::clone(&signed.note) };
+        let index = leaf.index().checked_sub(appended.shard.first)?;
+        let proof = Proof { index, path, checkpoint: Arc::clone(&signed.note) };
         Some(Receipt { leaf, proof })
     });
     found.ok_or_else(|| Unavailable::Closed("the entry has no proof".to_owned()).into())

@@ -34,9 +34,9 @@ pub fn checker(folder: &Path) -> Option<PathBuf> {
 
 /// A checker with what does not change between its runs.
 pub struct Checker {
-    program: PathBuf,
-    ca: PathBuf,
-    key: String,
+    pub program: PathBuf,
+    pub ca: PathBuf,
+    pub key: String,
 }
 
 impl Checker {

@@ -172,8 +172,14 @@ async fn retention_erases_what_is_over_and_destroys_its_keys_in_time() {
     world.fill(30).await;
     let app = &world.running.app;
     let later = Duration::from_secs(86_400);
-    let settings =
-        Retention { every: later, system: later, detail: later, whole: later * 2, destroy_after: later };
+    let settings = Retention {
+        every: later,
+        system: later,
+        detail: later,
+        whole: later * 2,
+        alerts: later,
+        destroy_after: later,
+    };
     assert_eq!(retention::round(app, &settings).await.unwrap(), retention::Round::default());
     // Nothing is old yet; without a period everything is.
     let hold = Act::Hold { hold: "h".to_owned(), entries: vec![Entries { first: 10, last: 11 }] };

@@ -17,7 +17,7 @@ use super::world::{Deployed, World};
 const NAME: &str = "witness.example";
 
 /// A gateway that watches the log of `watched`; gives back its witness key too.
-async fn watching(watched: &Deployed) -> (World, String) {
+pub async fn watching(watched: &Deployed) -> (World, String) {
     let witness = Deployed::new();
     let key = KeyPair::generate_for(&PKCS_ED25519).unwrap().serialize_pem();
     std::fs::write(witness.folder.join("witness.key.pem"), &key).unwrap();
@@ -29,7 +29,7 @@ async fn watching(watched: &Deployed) -> (World, String) {
     (witness.start(&more, &[]).await, verifier)
 }
 
-fn prefix(witness: &World) -> String {
+pub fn prefix(witness: &World) -> String {
     witness.log().replace("/log", "/witness")
 }
 

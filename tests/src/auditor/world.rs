@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::json;
-use varco::app::{system_clock, system_entropy, system_now};
+use varco::app::{Clock, system_clock, system_entropy, system_now};
 use varco::demo::ceremony;
 use varco::pki::dev::Kit;
 use varco::start::{self, Running, StartError};
@@ -49,6 +49,11 @@ impl Deployed {
 
     /// The same on another database.
     pub async fn start_on(self, database: &str, more: &str, witnesses: &[String]) -> World {
+        self.start_as(database, (more, witnesses), system_clock()).await
+    }
+
+    /// The same by another clock than the machine's.
+    pub async fn start_as(self, database: &str, (more, witnesses): (&str, &[String]), clock: Clock) -> World {
         let policies = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/piana-di-lucca");
         let policy = Policy::load(&start::bundle(&policies).unwrap()).unwrap();
         let now = system_now();
@@ -60,7 +65,7 @@ impl Deployed {
         let config = self.folder.join("varco.toml");
         std::fs::write(&config, text).unwrap();
         let config = varco::config::load(&config).unwrap();
-        let running = start::start(config, system_clock(), system_entropy()).await.unwrap();
+        let running = start::start(config, clock, system_entropy()).await.unwrap();
         World { deployed: self, running }
     }
 }

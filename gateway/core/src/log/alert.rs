@@ -187,6 +187,15 @@ impl Detector {
         Self { thresholds, denials, lookups, unusual, interrupted: BTreeMap::new(), told: BTreeMap::new() }
     }
 
+    /// Purposes that the agreement in force gives for emergencies, besides those that were configured.
+    pub fn also_break_glass(&mut self, purposes: impl IntoIterator<Item = PurposeId>) {
+        for purpose in purposes {
+            if !self.thresholds.break_glass.contains(&purpose) {
+                self.thresholds.break_glass.push(purpose);
+            }
+        }
+    }
+
     /// Takes the next entry and gives back what there is to tell. To know what a new detector should, show it the
     /// entries of the [`WINDOW`] before.
     pub fn see(&mut self, entry: &Summary) -> Vec<Alert> {

@@ -9,10 +9,16 @@
 use std::collections::BTreeMap;
 
 use crate::hash::Sha256;
+use crate::log::checkpoint::Checkpoint;
 use crate::log::entry::{Erases, Kind, SlotName, Slots};
 use crate::log::leaf::Leaf;
+use crate::log::shard::Link;
 use crate::log::tree::{Frontier, Head, leaf_hash};
 use crate::time::Timestamp;
+
+mod orders;
+
+use orders::Orders;
 
 /// One entry as storage holds it.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +97,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Entries whose time is before that of the entry before them.
     pub back_in_time: Vec<u64>,
+    /// Entries at the end or the beginning of a shard that do not say what was before or comes after.
+    pub broken_links: Vec<u64>,
     /// The heads to compare with, in order of size.
     pub heads: Vec<(Head, HeadVerdict)>,
     /// The time of the last entry.
@@ -102,6 +110,7 @@ impl Report {
         self.findings.iter().all(|finding| finding.verdict.is_sound())
             && self.heads.iter().all(|(_, verdict)| *verdict == HeadVerdict::Ok)
             && self.back_in_time.is_empty()
+            && self.broken_links.is_empty()
             && self.root.is_some()
     }
 
@@ -135,6 +144,7 @@ struct Sound {
     at: Timestamp,
     kind: Kind,
     order: Option<Erases>,
+    link: Option<Link>,
     bodies: Bodies,
 }
 
@@ -166,6 +176,7 @@ pub fn examine(stored: Stored<'_>) -> Examined {
         at: leaf.at(),
         kind: leaf.kind(),
         order: leaf.content().erases.clone().filter(|_| leaf.kind().orders_erasure()),
+        link: leaf.content().link.clone(),
         bodies: bodies(&leaf, stored),
     });
     Examined { index: stored.index, hash, leaf }
@@ -195,6 +206,15 @@ fn bodies(leaf: &Leaf, stored: Stored<'_>) -> Bodies {
 #[derive(Clone, Debug)]
 pub struct Audit {
     frontier: Frontier,
+    /// How many entries are in the shards before this one.
+    base: u64,
+    /// What the last entry says of another shard.
+    linked: Option<Link>,
+    /// It is withheld.
+    hidden: bool,
+    /// What the next entry must say of the shard before.
+    due: Option<Link>,
+    broken_links: Vec<u64>,
     /// Where it began: 0, or in a part of a log its first entry.
     first: u64,
     /// The next index; equal to the frontier's size until an entry is missing.
@@ -210,6 +230,8 @@ pub struct Audit {
     orders: Vec<(u64, Kind, Erases)>,
     back_in_time: Vec<u64>,
     heads: Vec<(Head, HeadVerdict)>,
+    /// The heads of the shards before.
+    passed: Vec<(Head, HeadVerdict)>,
 }
 
 /// A run of entries of one kind that lack the same bodies.
@@ -219,63 +241,6 @@ struct Gone {
     last: u64,
     kind: Kind,
     slots: Vec<SlotName>,
-}
-
-/// The orders to erase, so that those that cover an entry are found without asking all of them: retention gives thousands
-/// of orders over millions of entries.
-struct Orders {
-    /// The index and kind of the order and what it erases, sorted by the first entry it erases.
-    sorted: Vec<(u64, Kind, Erases)>,
-    /// For each order how far it and all orders before it reach.
-    reach: Vec<u64>,
-}
-
-impl Orders {
-    fn of(mut sorted: Vec<(u64, Kind, Erases)>) -> Self {
-        sorted.sort_by_key(|(at, _, erases)| (erases.first(), *at));
-        let mut furthest = 0;
-        let reach = sorted
-            .iter()
-            .map(|(_, _, erases)| {
-                furthest = erases.last().max(furthest);
-                furthest
-            })
-            .collect();
-        Self { sorted, reach }
-    }
-
-    fn verdict(&self, index: u64, gone: &Gone) -> Verdict {
-        let mut by = None;
-        for name in &gone.slots {
-            match self.order(index, gone.kind, *name) {
-                Some(at) => by = Some(at),
-                None => return Verdict::ErasedWithoutOrder(*name),
-            }
-        }
-        by.map_or(Verdict::Ok, Verdict::ErasedByOrder)
-    }
-
-    /// The first order, in the order of the log, that covers a slot of the entry.
-    fn order(&self, index: u64, kind: Kind, name: SlotName) -> Option<u64> {
-        let covering = self.reaching(index).filter(|(_, _, erases)| erases.covers(index, kind, name));
-        covering.map(|(at, _, _)| *at).min()
-    }
-
-    /// The order that an entry be not served any more.
-    fn pruned(&self, index: u64) -> Option<u64> {
-        let covers = |erases: &Erases| (erases.first()..=erases.last()).contains(&index);
-        let covering =
-            self.reaching(index).filter(|(_, kind, erases)| *kind == Kind::Prune && covers(erases));
-        covering.map(|(at, _, _)| *at).min()
-    }
-
-    /// The orders that may cover an entry. One that comes before what it erases has no force.
-    fn reaching(&self, index: u64) -> impl Iterator<Item = &(u64, Kind, Erases)> {
-        let begun = self.sorted.partition_point(|(_, _, erases)| erases.first() <= index);
-        let begun = self.sorted.iter().zip(&self.reach).take(begun).rev();
-        let reaching = begun.take_while(move |(_, reach)| **reach >= index).map(|(order, _)| order);
-        reaching.filter(move |(at, _, _)| *at > index)
-    }
 }
 
 impl Audit {
@@ -293,6 +258,11 @@ impl Audit {
         heads.dedup();
         let mut audit = Self {
             frontier: before,
+            base: 0,
+            linked: None,
+            hidden: false,
+            due: None,
+            broken_links: Vec::new(),
             first,
             next: first,
             last_at: None,
@@ -305,9 +275,18 @@ impl Audit {
             orders: Vec::new(),
             back_in_time: Vec::new(),
             heads,
+            passed: Vec::new(),
         };
         audit.compare_heads();
         audit
+    }
+
+    /// The same for a shard whose first leaf is the entry at this position of the whole history.
+    #[must_use]
+    pub fn beginning_at(mut self, base: u64) -> Self {
+        self.base = base;
+        self.next = self.next.saturating_add(base);
+        self
     }
 
     /// [`examine`] and [`Audit::take`] in one.
@@ -325,16 +304,47 @@ impl Audit {
         if index > self.next {
             self.found(Finding { first: self.next, last: index - 1, verdict: Verdict::Missing });
         }
-        if self.frontier.size() == index {
+        if self.position() == index {
             self.frontier.push(examined.hash);
         }
         self.next = index.saturating_add(1);
+        self.hidden = false;
+        self.linked = examined.leaf.as_ref().and_then(|sound| sound.link.clone());
+        if let Some(due) = self.due.take()
+            && self.linked.as_ref() != Some(&due)
+        {
+            self.broken_links.push(index);
+        }
         match examined.leaf {
             Some(sound) => self.judge(index, sound),
             None => self.found_at(index, Verdict::LeafTampered),
         }
         self.compare_heads();
         Ok(())
+    }
+
+    /// The shard `origin` ends with the last entry taken, and the shard `next` begins with the next one, against these
+    /// heads.
+    pub fn turn(&mut self, origin: &str, next: &str, heads: &[Head]) {
+        let last = self.next.saturating_sub(1);
+        let says = self.hidden || self.linked == Some(Link::to(next));
+        if !says || self.position() != self.next {
+            self.broken_links.push(last);
+        }
+        let head =
+            Checkpoint { origin: origin.to_owned(), size: self.frontier.size(), root: self.frontier.root() };
+        self.due = Some(Link::after(&head));
+        // What was signed beyond the end of a shard was signed for a log that does not exist.
+        self.passed.append(&mut self.heads);
+        self.heads = heads.iter().map(|head| (*head, HeadVerdict::Beyond)).collect();
+        self.base = self.next;
+        self.frontier = Frontier::new();
+        self.compare_heads();
+    }
+
+    /// How many entries were taken without one missing.
+    const fn position(&self) -> u64 {
+        self.base.saturating_add(self.frontier.size())
     }
 
     /// The index of the next entry.
@@ -345,7 +355,9 @@ impl Audit {
     /// Takes the hash of the next entry, which is withheld: that is right only if a later entry ordered it.
     pub fn withheld(&mut self, hash: Sha256) {
         let index = self.next;
-        if self.frontier.size() == index {
+        // What an order has pruned cannot say it any more; the proofs at `/log/shards` still do.
+        (self.linked, self.due, self.hidden) = (None, None, true);
+        if self.position() == index {
             self.frontier.push(hash);
         }
         match self.withheld.last_mut() {
@@ -378,12 +390,17 @@ impl Audit {
             }
         }
         self.findings.sort_by_key(|finding| finding.first);
-        let whole = self.frontier.size() == self.next;
+        let whole = self.position() == self.next;
+        let here = self.next.saturating_sub(self.base);
         for (head, verdict) in &mut self.heads {
             // What was before the part is not known here.
-            if *verdict == HeadVerdict::Beyond && (head.size <= self.next || head.size < self.first) {
+            if *verdict == HeadVerdict::Beyond && (head.size <= here || head.size < self.first) {
                 *verdict = HeadVerdict::Unknown;
             }
+        }
+        self.passed.append(&mut self.heads);
+        if self.due.is_some() {
+            self.broken_links.push(self.next);
         }
         Report {
             size: self.next,
@@ -393,7 +410,8 @@ impl Audit {
             kinds: self.kinds,
             findings: self.findings,
             back_in_time: self.back_in_time,
-            heads: self.heads,
+            broken_links: self.broken_links,
+            heads: self.passed,
             last_at: self.last_at,
         }
     }

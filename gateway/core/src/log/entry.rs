@@ -14,6 +14,7 @@ use crate::hash::Sha256;
 use crate::id::{AgencyId, ExchangeId, PurposeId, RecordTypeId};
 use crate::json;
 use crate::log::leaf::Leaf;
+use crate::log::shard::Link;
 use crate::time::Timestamp;
 
 /// What an entry is about.
@@ -392,6 +393,8 @@ pub struct Draft {
     pub policy: Option<Sha256>,
     /// Only in entries of kind `erasure` and `prune`.
     pub erases: Option<Erases>,
+    /// Only in entries of kind `freeze` and `open`: the shard on the other side.
+    pub link: Option<Link>,
     pub slots: Slots,
 }
 
@@ -408,6 +411,7 @@ impl Draft {
             code: None,
             policy: None,
             erases: None,
+            link: None,
             slots: Slots::default(),
         }
     }

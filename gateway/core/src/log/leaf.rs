@@ -10,6 +10,7 @@ use crate::hash::Sha256;
 use crate::id::{AgencyId, ExchangeId, PurposeId, RecordTypeId};
 use crate::json;
 use crate::log::entry::{Commitments, Draft, Erases, Kind, Reason, SlotName};
+use crate::log::shard::Link;
 use crate::log::tree;
 use crate::time::Timestamp;
 
@@ -34,6 +35,8 @@ pub struct Content {
     pub code: Option<CodeText>,
     pub policy: Option<Sha256>,
     pub erases: Option<Erases>,
+    /// The shard before or after, in entries of kind `open` and `freeze`.
+    pub link: Option<Link>,
     pub commitments: Commitments,
 }
 
@@ -92,6 +95,7 @@ impl Leaf {
             code: draft.code.and_then(|code| CodeText::parse(code.text())),
             policy: draft.policy,
             erases: draft.erases.clone(),
+            link: draft.link.clone(),
             commitments: draft.slots.commitments(),
         };
         let text = content.canonical().into();
@@ -213,6 +217,9 @@ impl Content {
         text("provider", self.provider.as_ref().map(AgencyId::as_str), &mut out);
         text("purpose", self.purpose.as_ref().map(PurposeId::as_str), &mut out);
         text("record_type", self.record_type.as_ref().map(RecordTypeId::as_str), &mut out);
+        if let Some(link) = &self.link {
+            number("shard", &json::canonical_of(link), &mut out);
+        }
         text("subject", subject.as_deref(), &mut out);
         number("v", &VERSION, &mut out);
         out.push('}');
@@ -252,6 +259,9 @@ struct Raw {
     #[serde(default)]
     #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     erases: Option<RawErases>,
+    #[serde(default)]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
+    shard: Option<Link>,
     #[serde(default)]
     #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     decision: Option<Sha256>,
@@ -306,6 +316,7 @@ impl From<&Content> for Raw {
             code: content.code.as_ref().map(|code| code.as_str().to_owned()),
             policy: content.policy,
             erases: content.erases.as_ref().map(RawErases::from),
+            shard: content.link.clone(),
             decision: content.commitments.decision,
             operator: content.commitments.operator,
             subject: content.commitments.subject,
@@ -324,6 +335,9 @@ impl TryFrom<Raw> for Content {
             Some(text) => Some(CodeText::parse(&text).ok_or(LeafFault::WrongMember("code"))?),
             None => None,
         };
+        if raw.shard.as_ref().is_some_and(|link| !link.fits(raw.kind)) {
+            return Err(LeafFault::WrongMember("shard"));
+        }
         Ok(Self {
             index: raw.index,
             // An instant outside the years that can be written is clamped, and then the bytes differ.
@@ -337,6 +351,7 @@ impl TryFrom<Raw> for Content {
             code,
             policy: raw.policy,
             erases: raw.erases.map(|e| erases(e, raw.index)).transpose()?,
+            link: raw.shard,
             commitments: Commitments { decision: raw.decision, operator: raw.operator, subject: raw.subject },
         })
     }

@@ -30,6 +30,8 @@ pub trait NoteSigner: Send + Sync {
     fn key_id(&self) -> KeyId;
     /// The bytes that stand after the key identifier in the signature line.
     fn sign(&self, text: &[u8]) -> Result<Vec<u8>, SignFault>;
+    /// The same key under another name: each yearly shard of a log is signed under its own.
+    fn renamed(&self, name: &str) -> Option<Box<dyn NoteSigner>>;
 }
 
 /// A key that checks notes.
@@ -37,6 +39,8 @@ pub trait NoteVerifier: Send + Sync {
     fn name(&self) -> &str;
     fn key_id(&self) -> KeyId;
     fn verify(&self, text: &[u8], signature: &[u8]) -> bool;
+    /// The same key under another name; `None` for keys that are of no log.
+    fn renamed(&self, name: &str) -> Option<Box<dyn NoteVerifier>>;
 }
 
 /// The key could not sign.

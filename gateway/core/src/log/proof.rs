@@ -14,6 +14,7 @@ use crate::hash::Sha256;
 use crate::log::checkpoint::{Checkpoint, CheckpointFault, decimal, hash};
 use crate::log::leaf::{Leaf, LeafFault};
 use crate::log::note::{Note, NoteVerifier};
+use crate::log::shard;
 use crate::log::tree::{PathFault, verify_inclusion};
 
 const MAGIC: &str = "c2sp.org/tlog-proof@v1";
@@ -123,10 +124,13 @@ impl LogVerifier {
     /// Whether the entry of the receipt is in this log, at its index, under a checkpoint that the log has signed.
     pub fn check(&self, receipt: &Receipt) -> Result<(), ProofFault> {
         let proof = &receipt.proof;
-        if receipt.leaf.index() != proof.index {
+        // Entries are counted through all shards, places in a tree are not. Where no shard can have gone before, both
+        // are one; elsewhere whoever verifies the whole log sees that they differ by the length of what was before.
+        let checkpoint = self.open(proof.checkpoint.as_bytes())?;
+        let is_first = shard::year_of(&checkpoint.origin).is_none();
+        if receipt.leaf.index() < proof.index || (is_first && receipt.leaf.index() != proof.index) {
             return Err(ProofFault::IndexDiffers);
         }
-        let checkpoint = self.open(proof.checkpoint.as_bytes())?;
         let leaf = receipt.leaf.hash();
         Ok(verify_inclusion(&leaf, proof.index, checkpoint.size, &proof.path, &checkpoint.root)?)
     }
@@ -137,8 +141,7 @@ impl LogVerifier {
         if let Some(known) = self.remembered(&digest) {
             return Ok(known);
         }
-        let keys: Vec<&dyn NoteVerifier> = self.keys.iter().map(AsRef::as_ref).collect();
-        let checkpoint = Checkpoint::open(note, &self.origin, &keys)?;
+        let checkpoint = open_kin(note, &self.origin, &self.keys)?;
         let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         verified.truncate(Self::REMEMBERED - 1);
         verified.push_front((digest, checkpoint.clone()));
@@ -149,6 +152,22 @@ impl LogVerifier {
         let verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         verified.iter().find(|(digest, _)| digest == note).map(|(_, checkpoint)| checkpoint.clone())
     }
+}
+
+/// The checkpoint in a note of the log `origin` or of another of its yearly shards, once one of the log's keys has signed
+/// it under that shard's name.
+pub fn open_kin(
+    note: &[u8],
+    origin: &str,
+    keys: &[Arc<dyn NoteVerifier>],
+) -> Result<Checkpoint, CheckpointFault> {
+    let named = std::str::from_utf8(note).ok().and_then(|note| note.split('\n').next());
+    let named = named.filter(|named| shard::are_kin(named, origin)).unwrap_or(origin);
+    let others = keys.iter().filter(|key| key.name() != named);
+    let renamed: Vec<Box<dyn NoteVerifier>> = others.filter_map(|key| key.renamed(named)).collect();
+    let keys: Vec<&dyn NoteVerifier> =
+        keys.iter().map(AsRef::as_ref).chain(renamed.iter().map(AsRef::as_ref)).collect();
+    Checkpoint::open(note, named, &keys)
 }
 
 impl fmt::Debug for LogVerifier {

@@ -17,6 +17,7 @@ use varco_store::anchor::Anchor;
 use varco_store::read::{Bodies, ReadError};
 
 use super::source::{PART, Place, Source, Stamped};
+use super::trees::Tree;
 use super::{Failure, Trust, read_file, wait};
 
 mod records;
@@ -60,6 +61,9 @@ struct Export<'a> {
     source: &'a Source,
     verifier: &'a LogVerifier,
     note: String,
+    /// The shard of the checkpoint: an export in files holds one.
+    tree: Tree,
+    /// Of its tree.
     size: u64,
     officer: Option<OfficerKey>,
 }
@@ -71,14 +75,18 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         let source = args.place.open(args.anchor.as_deref()).await?;
         let (path, note) = note(args, &source).await?;
         let checkpoint = verifier.open(note.as_bytes());
-        let size = checkpoint.map_err(|fault| Failure::Checkpoint(path, fault))?.size;
-        let export = Export { source: &source, verifier: &verifier, note, size, officer };
+        let checkpoint = checkpoint.map_err(|fault| Failure::Checkpoint(path, fault))?;
+        let size = checkpoint.size;
+        let tree = tree(&source, &checkpoint.origin).await?;
+        let all = tree.shard.first.saturating_add(size);
+        let export = Export { source: &source, verifier: &verifier, note, tree, size, officer };
         match args.format {
             Format::Tiles => export.folder(&args.out).await?,
             Format::Zip => export.archives(&args.out).await?,
             Format::Csv | Format::Fhir | Format::Jsonl | Format::Ocsf => {
-                let end = args.last.map_or(size, |last| last.saturating_add(1)).min(size);
-                let part = (args.first.min(end)..end, size);
+                // Records are of all shards: their positions are one count.
+                let end = args.last.map_or(all, |last| last.saturating_add(1)).min(all);
+                let part = (args.first.min(end)..end, all);
                 let to = (args.out.as_path(), verifier.origin());
                 records::write(&source, args.format, part, to).await?;
             }
@@ -107,11 +115,26 @@ async fn note(args: &Args, source: &Source) -> Result<(PathBuf, String), Failure
     }
     let (path, bytes) = match (&args.checkpoint, source) {
         (Some(path), _) => (path.clone(), read_file(path)?),
-        (None, Source::Files(files)) => ("checkpoint".into(), files.checkpoint().await?.to_vec()),
+        (None, Source::Files(files, trees)) => {
+            let newest = trees.last().ok_or(Failure::NoLog)?;
+            ("checkpoint".into(), files.checkpoint(newest).await?.to_vec())
+        }
         (None, Source::Database(_)) => return Err(Failure::Usage("--anchor is missing".to_owned())),
     };
     let note = String::from_utf8(bytes).map_err(|_| unreadable(&path))?;
     Ok((path, note))
+}
+
+/// The shard of this origin.
+async fn tree(source: &Source, origin: &str) -> Result<Tree, Failure> {
+    let trees = source.trees().await?;
+    if let [only] = trees.as_slice()
+        && only.shard.origin.is_empty()
+    {
+        return Ok(Tree::alone(origin, only.shard.first));
+    }
+    let found = trees.into_iter().find(|tree| tree.shard.origin == origin);
+    found.ok_or_else(|| Failure::Usage(format!("no shard is `{origin}`")))
 }
 
 impl Export<'_> {
@@ -122,7 +145,7 @@ impl Export<'_> {
             self.tile(&mut sink, id).await?;
         }
         self.entries(&mut sink, 0..self.size).await?;
-        stamps(&mut sink, &self.stamps().await?, &(0..self.size))?;
+        stamps(&mut sink, &self.stamps().await?, &self.positions(&(0..self.size)))?;
         self.common(&mut sink).await?;
         sink.finish(self.officer.as_ref())
     }
@@ -139,18 +162,25 @@ impl Export<'_> {
                 self.tile(&mut sink, id).await?;
             }
             let mut own = self.entries(&mut sink, entries.clone()).await?;
-            for order in orders.iter().filter(|order| touches(order, &entries)) {
+            let positions = self.positions(&entries);
+            for order in orders.iter().filter(|order| touches(order, &positions)) {
                 sink.add(
                     &format!("orders/{}.tlog-proof", order.index()),
                     self.proof(order).await?.as_bytes(),
                 )?;
             }
             orders.append(&mut own);
-            stamps(&mut sink, &stamped, &entries)?;
+            stamps(&mut sink, &stamped, &positions)?;
             self.common(&mut sink).await?;
             sink.finish(self.officer.as_ref())?;
         }
         Ok(())
+    }
+
+    /// Where leaves of the shard are in the whole history.
+    const fn positions(&self, leaves: &Range<u64>) -> Range<u64> {
+        let first = self.tree.shard.first;
+        first.saturating_add(leaves.start)..first.saturating_add(leaves.end)
     }
 
     /// The tiles of these entries on the two lowest levels, all above them, and the right edge of the tree.
@@ -173,7 +203,7 @@ impl Export<'_> {
     }
 
     async fn tile(&self, sink: &mut Sink, id: TileId) -> Result<(), Failure> {
-        let hashes = self.source.tile(id.level, id.n, self.size).await?;
+        let hashes = self.source.tile(&self.tree, (id.level, id.n), self.size).await?;
         let hashes = hashes.ok_or(ReadError::Damaged("tile"))?;
         sink.add(&id.to_string(), &tile::to_bytes(&hashes))
     }
@@ -184,7 +214,8 @@ impl Export<'_> {
         let mut table = records::TABLE.to_owned();
         let bundles = BundleId::all(self.size).skip(usize::try_from(entries.start / 256).unwrap_or(0));
         for id in bundles.take_while(|id| id.first() < entries.end) {
-            let (from, to) = (id.first(), id.first().saturating_add(u64::from(id.width)));
+            let leaves = id.first()..id.first().saturating_add(u64::from(id.width));
+            let Range { start: from, end: to } = self.positions(&leaves);
             let stored = self.source.stored(from, to).await?;
             if stored.is_empty() {
                 // Not served any more, by order: the hashes stay, and the order is in the log.
@@ -209,12 +240,13 @@ impl Export<'_> {
 
     async fn proof(&self, leaf: &Leaf) -> Result<String, Failure> {
         let mut tiles = Tiles::of(self.size);
-        for id in for_inclusion(leaf.index(), self.size) {
-            let hashes = self.source.tile(id.level, id.n, self.size).await?;
+        let index = leaf.index().saturating_sub(self.tree.shard.first);
+        for id in for_inclusion(index, self.size) {
+            let hashes = self.source.tile(&self.tree, (id.level, id.n), self.size).await?;
             tiles.insert(id, hashes.ok_or(ReadError::Damaged("tile"))?);
         }
-        let path = inclusion_path(&tiles, leaf.index(), self.size).map_err(ReadError::Prove)?;
-        let proof = Proof { index: leaf.index(), path, checkpoint: self.note.as_str().into() };
+        let path = inclusion_path(&tiles, index, self.size).map_err(ReadError::Prove)?;
+        let proof = Proof { index, path, checkpoint: self.note.as_str().into() };
         let receipt = Receipt { leaf: leaf.clone(), proof };
         // What cannot be proved must not be handed out as proved.
         let unproved =
@@ -226,7 +258,8 @@ impl Export<'_> {
     /// The time stamps over checkpoints that the exported one continues.
     async fn stamps(&self) -> Result<Vec<Stamped>, Failure> {
         let mut found = Vec::new();
-        let mut before = self.size.saturating_add(1);
+        let first = self.tree.shard.first;
+        let mut before = first.saturating_add(self.size).saturating_add(1);
         loop {
             let page = self.source.stamps(before).await?;
             let Some(smallest) = page.iter().map(|stamp| stamp.size).min().filter(|size| *size < before)
@@ -234,13 +267,15 @@ impl Export<'_> {
                 return Ok(found);
             };
             before = smallest;
-            found.extend(page);
+            found.extend(page.into_iter().filter(|stamp| stamp.size > first));
         }
     }
 
     /// What every folder and archive has. The checkpoint comes last: where it is, the rest is whole.
     async fn common(&self, sink: &mut Sink) -> Result<(), Failure> {
         sink.add("README.txt", README.as_bytes())?;
+        let shard = serde_json::json!({ "origin": self.tree.shard.origin, "first": self.tree.shard.first });
+        sink.add("shard.json", shard.to_string().as_bytes())?;
         sink.add("checkpoint", self.note.as_bytes())
     }
 }
@@ -284,6 +319,7 @@ bodies/          JSON Lines: of each entry the bodies that are not erased, with 
 timestamps/      of some sizes of the log the checkpoint, whose first three lines an authority stamped, and its response
                  (RFC 3161; openssl ts -verify)
 orders/          orders to erase that stand later in the log, each with its proof (c2sp.org/tlog-proof)
+shard.json       which year's log it is, and how many entries are in those before: they count on
 entries.csv      what the entries say openly
 SHA256SUMS       the hash of every other file; SHA256SUMS.jws is an officer's signature over it, where there is one
 

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use varco_core::id::ExchangeId;
-use varco_core::log::checkpoint::CheckpointFault;
+use varco_core::log::checkpoint::{Checkpoint, CheckpointFault};
 use varco_core::log::entry::Kind;
 use varco_core::log::leaf::Leaf;
-use varco_core::log::proof::{LogVerifier, Proof, Receipt};
+use varco_core::log::proof::{LogVerifier, Receipt};
 use varco_store::anchor::Anchor;
 use varco_store::read::{ReadError, Reader};
+use varco_store::trees::Ending;
 
 use super::{Failure, Trust, noted, read_file, wait};
 
@@ -94,21 +95,34 @@ fn note(args: &Args) -> Result<(PathBuf, Arc<str>), Failure> {
 pub async fn receipt(args: &Args, verifier: &LogVerifier) -> Result<Option<Receipt>, Failure> {
     let (path, note) = note(args)?;
     let checkpoint = verifier.open(note.as_bytes()).map_err(|fault| Failure::Checkpoint(path, fault))?;
-    prove(args, note, checkpoint.size).await
+    prove(args, note, &checkpoint).await
 }
 
-async fn prove(args: &Args, note: Arc<str>, size: u64) -> Result<Option<Receipt>, Failure> {
+async fn prove(args: &Args, note: Arc<str>, checkpoint: &Checkpoint) -> Result<Option<Receipt>, Failure> {
     noted(&args.database).await;
     let reader = Reader::open(&args.database).await?;
     let leaf = match &args.entry {
         Which::Id(id) => by_id(&reader, id, args.kind).await?,
         Which::Index(index) => by_index(&reader, *index).await?,
     };
-    let Some(leaf) = leaf.filter(|leaf| leaf.index() < size) else { return Ok(None) };
-    let path = reader.inclusion_path(leaf.index(), size).await?;
+    let shards = reader.shards().await?;
+    let own = shards.iter().find(|standing| standing.shard.origin == checkpoint.origin);
+    let own = own.ok_or_else(|| Failure::Usage(format!("no shard is `{}`", checkpoint.origin)))?;
+    let Some(leaf) = leaf.filter(|leaf| leaf.index() < own.shard.first.saturating_add(checkpoint.size))
+    else {
+        return Ok(None);
+    };
+    // An entry of a year before is proved under that year's final checkpoint, which the one given goes back to.
+    let holding = shards.iter().rfind(|standing| standing.shard.first <= leaf.index());
+    let (shard, size, note) = match holding.map(|standing| (standing, &standing.state)) {
+        Some((standing, Ending::Closed(Some(last)))) if standing.shard != own.shard => {
+            (&standing.shard, standing.head.size, Arc::clone(last))
+        }
+        Some(_) | None => (&own.shard, checkpoint.size, note),
+    };
+    let receipt = reader.of(shard).receipt(leaf, size, note).await?;
     reader.close().await;
-    let proof = Proof { index: leaf.index(), path, checkpoint: note };
-    Ok(Some(Receipt { leaf, proof }))
+    Ok(Some(receipt))
 }
 
 async fn by_index(reader: &Reader, index: u64) -> Result<Option<Leaf>, Failure> {

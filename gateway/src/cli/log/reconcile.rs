@@ -144,16 +144,18 @@ async fn compared(
     let source = args.place.open(args.anchor.as_deref()).await?;
     let size = match &source {
         Source::Database(reader) => reader.log().await?.ok_or(Failure::NoLog)?.size,
-        Source::Files(files) => {
-            let opened = verifier.open(&files.checkpoint().await?);
-            opened.map_err(|fault| Failure::Checkpoint("checkpoint".into(), fault))?.size
+        Source::Files(files, trees) => {
+            let newest = trees.last().ok_or(Failure::NoLog)?;
+            let opened = verifier.open(&files.checkpoint(newest).await?);
+            let checkpoint = opened.map_err(|fault| Failure::Checkpoint("checkpoint".into(), fault))?;
+            newest.shard.first.saturating_add(checkpoint.size)
         }
     };
     let mut findings =
         Findings { checked: held.iter().map(|(_, held)| held.receipts.len()).sum(), ..Findings::default() };
     let mut unseen: BTreeSet<u64> = held.iter().flat_map(|(_, held)| held.receipts.keys().copied()).collect();
-    for from in (0..size).step_by(256) {
-        for stored in source.stored(from, from.saturating_add(256).min(size)).await? {
+    for (from, to) in source.bundles(0..size, size).await? {
+        for stored in source.stored(from, to).await? {
             let leaf = Leaf::parse(&stored.leaf).map_err(ReadError::Leaf)?;
             unseen.remove(&leaf.index());
             findings.compare(&leaf, held, (args.from, args.until));

@@ -17,6 +17,7 @@ use varco_core::log::tile::{self, BundleId, TileId, WIDTH};
 use varco_store::kept::Stamp;
 use varco_store::read::{Bodies, PAGE_MAX, ReadError, Reader, StoredLeaf};
 
+use super::trees::{self, Tree};
 use super::{BodyKeys, Failure};
 use crate::archive;
 use crate::config::is_name;
@@ -35,7 +36,8 @@ pub struct Place {
     /// The address of the log: `https://<host>/log`, or for auditors `https://<host>/rest/varco/v1/log`.
     #[arg(long, value_name = "URL", conflicts_with = "export", requires = "ca")]
     pub url: Option<String>,
-    /// What `varco log export` made: its folder, or one or several of its archives.
+    /// What `varco log export` made: its folder, or one or several of its archives. Folders of several years are checked as
+    /// one history.
     #[arg(long, value_name = "FOLDER|ZIP")]
     pub export: Vec<PathBuf>,
     #[command(flatten)]
@@ -86,7 +88,8 @@ fn from_base64<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<
 /// An open log.
 pub enum Source {
     Database(Reader),
-    Files(Files),
+    /// The files, and the shards they are of.
+    Files(Files, Vec<Tree>),
 }
 
 impl Place {
@@ -96,29 +99,71 @@ impl Place {
             return Ok(Source::Database(self.keys.reader(url, anchor).await?));
         }
         if !self.export.is_empty() {
-            return Ok(Source::Files(Files::exported(&self.export)?));
+            return Source::files(Files::exported(&self.export)?).await;
         }
         let base = self.url.clone().unwrap_or_default();
-        Ok(Source::Files(Files::at(&base, &self.channel)?))
+        Source::files(Files::at(&base, &self.channel)?).await
     }
 }
 
 impl Source {
-    /// Whether entries and bodies can be read here, or hashes only.
-    pub async fn has_entries(&self, size: u64) -> Result<bool, Failure> {
-        match (self, BundleId::all(size).next()) {
-            (Self::Database(_) | Self::Files(Files::Parts(_)), _) | (Self::Files(_), None) => Ok(true),
-            // The first ones may have been pruned; the last one never is.
-            (Self::Files(files), Some(_)) => match BundleId::all(size).last() {
-                Some(last) => Ok(files.read(&last.to_string()).await?.is_some()),
-                None => Ok(true),
-            },
+    async fn files(files: Files) -> Result<Self, Failure> {
+        let trees = files.trees().await?;
+        Ok(Self::Files(files, trees))
+    }
+
+    /// The log's shards, the oldest first.
+    pub async fn trees(&self) -> Result<Vec<Tree>, Failure> {
+        match self {
+            Self::Database(reader) => {
+                let found: Vec<Tree> = reader.shards().await?.into_iter().map(Tree::stored).collect();
+                if found.is_empty() { Err(Failure::NoLog) } else { Ok(found) }
+            }
+            Self::Files(_, trees) => Ok(trees.clone()),
         }
     }
 
-    /// Which entries of a log of this size are here: all, or those of the archives that were given.
+    /// The bundles that hold the entries of `range`, as positions: none reaches over the end of a shard. The log ends at
+    /// `end`.
+    pub async fn bundles(&self, range: Range<u64>, end: u64) -> Result<Vec<(u64, u64)>, Failure> {
+        let trees = self.trees().await?;
+        let ends = trees.iter().skip(1).map(|tree| tree.shard.first).chain([end]);
+        let mut found = Vec::new();
+        for (tree, end) in trees.iter().zip(ends) {
+            let first = tree.shard.first;
+            let skipped = range.start.saturating_sub(first) / WIDTH * WIDTH;
+            let mut from = first.saturating_add(skipped);
+            while from < end.min(range.end) {
+                let to = from.saturating_add(WIDTH).min(end);
+                found.push((from, to));
+                from = to;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether entries and bodies of a shard can be read here, or hashes only.
+    pub async fn has_entries(&self, tree: &Tree, size: u64) -> Result<bool, Failure> {
+        match (self, BundleId::all(size).last()) {
+            (Self::Database(_) | Self::Files(Files::Parts(_), _), _) | (Self::Files(..), None) => Ok(true),
+            // The first ones may have been pruned; the last one never is.
+            (Self::Files(files, _), Some(last)) => {
+                Ok(files.read(&format!("{}{last}", tree.prefix)).await?.is_some())
+            }
+        }
+    }
+
+    /// Where the entry at this position is: its shard, the tile of its hash in a log that ends at `to`.
+    fn place(trees: &[Tree], from: u64, to: u64) -> Option<(&Tree, TileId)> {
+        let tree = trees.iter().rfind(|tree| tree.shard.first <= from)?;
+        let first = tree.shard.first;
+        let tile = TileId::holding(0, from.checked_sub(first)?, to.checked_sub(first)?)?;
+        Some((tree, tile))
+    }
+
+    /// Which entries of a shard of this size are here: all, or those of the archives that were given.
     pub fn part(&self, size: u64) -> Range<u64> {
-        let Self::Files(Files::Parts(archives)) = self else { return 0..size };
+        let Self::Files(Files::Parts(archives), _) = self else { return 0..size };
         let bundles =
             archives.iter().flat_map(|archive| archive.names()).filter_map(|name| name.parse().ok());
         let parts = bundles.map(|bundle: BundleId| bundle.first() / PART);
@@ -133,19 +178,24 @@ impl Source {
     pub const fn page(&self) -> u64 {
         match self {
             Self::Database(_) => PAGE_MAX,
-            Self::Files(_) => WIDTH,
+            Self::Files(..) => WIDTH,
         }
     }
 
-    /// A tile of the tree of this size, as wide as it is then.
-    pub async fn tile(&self, level: u8, n: u64, size: u64) -> Result<Option<Vec<Sha256>>, Failure> {
+    /// A tile of a shard's tree of this size, as wide as it is then.
+    pub async fn tile(
+        &self,
+        tree: &Tree,
+        (level, n): (u8, u64),
+        size: u64,
+    ) -> Result<Option<Vec<Sha256>>, Failure> {
         match self {
-            Self::Database(reader) => match reader.tile(u32::from(level), n, size).await {
+            Self::Database(reader) => match reader.of(&tree.shard).tile(u32::from(level), n, size).await {
                 Err(ReadError::Damaged(_)) => Ok(None),
                 read => Ok(read?),
             },
-            Self::Files(files) => match TileId::holding(level, n.saturating_mul(WIDTH), size) {
-                Some(tile) => files.tile(tile).await,
+            Self::Files(files, _) => match TileId::holding(level, n.saturating_mul(WIDTH), size) {
+                Some(tile) => files.tile(&tree.prefix, tile).await,
                 None => Ok(None),
             },
         }
@@ -153,14 +203,15 @@ impl Source {
 
     /// The leaves `from..to` with the hashes kept of them: at most a page, from its beginning.
     pub async fn stored(&self, from: u64, to: u64) -> Result<Vec<StoredLeaf>, Failure> {
-        let files = match self {
+        let (files, trees) = match self {
             Self::Database(reader) => return Ok(reader.stored(from, to).await?),
-            Self::Files(files) => files,
+            Self::Files(files, trees) => (files, trees),
         };
-        let Some(tile) = TileId::holding(0, from, to) else { return Ok(Vec::new()) };
+        let Some((tree, tile)) = Self::place(trees, from, to) else { return Ok(Vec::new()) };
         let bundle = BundleId { n: tile.n, width: tile.width };
-        let Some(bytes) = files.read(&bundle.to_string()).await? else { return Ok(Vec::new()) };
-        let hashes = files.tile(tile).await?.unwrap_or_default();
+        let bytes = files.read(&format!("{}{bundle}", tree.prefix)).await?;
+        let Some(bytes) = bytes else { return Ok(Vec::new()) };
+        let hashes = files.tile(&tree.prefix, tile).await?.unwrap_or_default();
         // A bundle that cannot be taken apart holds no entry: the audit says that they are missing.
         let leaves = tile::bundle_from_bytes(bundle, &bytes).unwrap_or_default();
         let stored = (from..).zip(leaves).zip(hashes);
@@ -171,12 +222,13 @@ impl Source {
 
     /// The hashes of the entries `from..to` where these are not served any more: at most a bundle, from its beginning.
     pub async fn withheld(&self, from: u64, to: u64) -> Result<Vec<Sha256>, Failure> {
-        let Self::Files(files) = self else { return Ok(Vec::new()) };
-        let Some(tile) = TileId::holding(0, from, to) else { return Ok(Vec::new()) };
-        if files.read(&BundleId { n: tile.n, width: tile.width }.to_string()).await?.is_some() {
+        let Self::Files(files, trees) = self else { return Ok(Vec::new()) };
+        let Some((tree, tile)) = Self::place(trees, from, to) else { return Ok(Vec::new()) };
+        let bundle = BundleId { n: tile.n, width: tile.width };
+        if files.read(&format!("{}{bundle}", tree.prefix)).await?.is_some() {
             return Ok(Vec::new());
         }
-        Ok(files.tile(tile).await?.unwrap_or_default())
+        Ok(files.tile(&tree.prefix, tile).await?.unwrap_or_default())
     }
 
     /// Time stamps over checkpoints of sizes below `before`, the largest first; none when there are no smaller ones.
@@ -192,7 +244,7 @@ impl Source {
                 };
                 Ok(found.into_iter().map(stamped).collect())
             }
-            Self::Files(files @ Files::Remote { .. }) => {
+            Self::Files(files @ Files::Remote { .. }, _) => {
                 #[derive(serde::Deserialize)]
                 struct Listed {
                     timestamps: Vec<Stamped>,
@@ -208,7 +260,7 @@ impl Source {
                 }
                 Ok(listed.timestamps)
             }
-            Self::Files(_) => Ok(Vec::new()),
+            Self::Files(..) => Ok(Vec::new()),
         }
     }
 
@@ -216,10 +268,10 @@ impl Source {
     pub async fn bodies(&self, from: u64, to: u64) -> Result<Vec<(u64, Bodies)>, Failure> {
         match self {
             Self::Database(reader) => Ok(reader.bodies_between(from, to).await?),
-            Self::Files(files) => {
-                let Some(tile) = TileId::holding(0, from, to) else { return Ok(Vec::new()) };
+            Self::Files(files, trees) => {
+                let Some((tree, tile)) = Self::place(trees, from, to) else { return Ok(Vec::new()) };
                 let path = bodies::path(BundleId { n: tile.n, width: tile.width });
-                let bytes = files.read(&path).await?.unwrap_or_default();
+                let bytes = files.read(&format!("{}{path}", tree.prefix)).await?.unwrap_or_default();
                 let lines = bodies::from_lines(&bytes).ok_or(Failure::Bodies)?;
                 let bodies = |(index, slots)| (index, Bodies { slots, ..Bodies::default() });
                 Ok(lines.into_iter().map(bodies).collect())
@@ -237,11 +289,18 @@ pub enum Files {
         base: String,
         fetcher: Box<Fetcher>,
     },
+    /// Exports of several years. A path begins with the number of the one it is in.
+    Years(Vec<Files>),
 }
 
 impl Files {
     /// A folder with a checkpoint is a whole export; one without holds archives.
+    /// Several folders are one a year; several archives are of one.
     fn exported(paths: &[PathBuf]) -> Result<Self, Failure> {
+        if paths.len() > 1 && paths.iter().all(|path| path.is_dir()) {
+            let years = paths.iter().map(|path| Self::exported(std::slice::from_ref(path)));
+            return Ok(Self::Years(years.collect::<Result<_, _>>()?));
+        }
         if let [folder] = paths
             && folder.join("checkpoint").is_file()
         {
@@ -281,6 +340,14 @@ impl Files {
                 }
                 Ok(None)
             }
+            Self::Years(years) => {
+                let year =
+                    path.split_once('/').and_then(|(year, rest)| Some((year.parse::<usize>().ok()?, rest)));
+                match year.and_then(|(year, rest)| Some((years.get(year)?, rest))) {
+                    Some((files, rest)) => Box::pin(files.read(rest)).await,
+                    None => Ok(None),
+                }
+            }
             Self::Folder(folder) => match std::fs::read(folder.join(path)) {
                 Ok(bytes) => Ok(Some(bytes.into())),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -297,13 +364,48 @@ impl Files {
         }
     }
 
-    /// The newest checkpoint, as a signed note.
-    pub async fn checkpoint(&self) -> Result<Bytes, Failure> {
-        self.read("checkpoint").await?.ok_or(Failure::NoLog)
+    /// The shards that these files are of. An older gateway has one and does not say so; an export says which it is.
+    pub async fn trees(&self) -> Result<Vec<Tree>, Failure> {
+        #[derive(serde::Deserialize)]
+        struct Exported {
+            origin: String,
+            first: u64,
+        }
+        let alone = || vec![Tree::alone("", 0)];
+        match self {
+            Self::Remote { .. } => match self.read("shards").await? {
+                Some(bytes) => trees::listed(&bytes),
+                None => Ok(alone()),
+            },
+            Self::Years(years) => {
+                let mut trees = Vec::new();
+                for (number, files) in years.iter().enumerate() {
+                    let mut own = Box::pin(files.trees()).await?;
+                    own.iter_mut().for_each(|tree| tree.prefix = format!("{number}/"));
+                    trees.append(&mut own);
+                }
+                trees.sort_by_key(|tree| tree.shard.first);
+                (0..).zip(&mut trees).for_each(|(number, tree)| tree.shard.number = number);
+                Ok(trees)
+            }
+            Self::Folder(_) | Self::Parts(_) => match self.read("shard.json").await? {
+                Some(bytes) => {
+                    let shard: Exported = serde_json::from_slice(&bytes)
+                        .map_err(|error| Failure::Usage(format!("shard.json: {error}")))?;
+                    Ok(vec![Tree::alone(&shard.origin, shard.first)])
+                }
+                None => Ok(alone()),
+            },
+        }
     }
 
-    pub async fn tile(&self, tile: TileId) -> Result<Option<Vec<Sha256>>, Failure> {
-        let bytes = self.read(&tile.to_string()).await?;
+    /// The newest checkpoint of a shard, as a signed note.
+    pub async fn checkpoint(&self, tree: &Tree) -> Result<Bytes, Failure> {
+        self.read(&format!("{}checkpoint", tree.prefix)).await?.ok_or(Failure::NoLog)
+    }
+
+    pub async fn tile(&self, prefix: &str, tile: TileId) -> Result<Option<Vec<Sha256>>, Failure> {
+        let bytes = self.read(&format!("{prefix}{tile}")).await?;
         Ok(bytes.and_then(|bytes| tile::from_bytes(tile, &bytes).ok()))
     }
 }

@@ -7,10 +7,12 @@ use varco_core::log::tile::{LEVEL_MAX, TileId, WIDTH, perfect_root};
 
 use super::Failure;
 use super::source::Source;
+use super::trees::Tree;
 
 /// Takes the leaf hashes in order and compares each tile as soon as it is complete. Holds at most 256 hashes a level.
 pub struct TileCheck<'a> {
     source: &'a Source,
+    tree: &'a Tree,
     size: u64,
     /// For each level, how many tiles were compared and the hashes of the one that grows.
     levels: Vec<(u64, Vec<Sha256>)>,
@@ -21,11 +23,11 @@ pub struct TileCheck<'a> {
 
 impl<'a> TileCheck<'a> {
     /// For the entries `part` of a log of this size: all of them, or such as fill whole tiles of the second level.
-    pub fn of(source: &'a Source, size: u64, part: &Range<u64>) -> Self {
+    pub fn of(source: &'a Source, tree: &'a Tree, size: u64, part: &Range<u64>) -> Self {
         let begun = |level: u8| part.start.checked_shr(8 * (u32::from(level) + 1)).unwrap_or(0);
         let levels = (0..=LEVEL_MAX).map(|level| (begun(level), Vec::new())).collect();
         let top = if *part == (0..size) { LEVEL_MAX } else { 1 };
-        Self { source, size, levels, top, wrong: Vec::new() }
+        Self { source, tree, size, levels, top, wrong: Vec::new() }
     }
 
     pub async fn leaf(&mut self, hash: Sha256) -> Result<(), Failure> {
@@ -58,7 +60,7 @@ impl<'a> TileCheck<'a> {
         if width == 0 {
             return Ok(None);
         }
-        let stored = self.source.tile(level, here, self.size).await?;
+        let stored = self.source.tile(self.tree, (level, here), self.size).await?;
         if stored.as_ref() != Some(&hashes) {
             self.wrong.push(TileId { level, n: here, width });
         }

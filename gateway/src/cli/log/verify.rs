@@ -5,15 +5,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use varco_core::log::audit::{HeadVerdict, Report};
-use varco_core::log::checkpoint::CheckpointFault;
+use varco_core::hash::Sha256;
+use varco_core::log::audit::{Audit, HeadVerdict, Report};
+use varco_core::log::checkpoint::{Checkpoint, CheckpointFault};
 use varco_core::log::proof::{LogVerifier, ProofFault, Receipt};
+use varco_core::log::shard::are_kin;
+use varco_core::log::stamp;
 use varco_core::log::tile::TileId;
 use varco_core::log::tree::Head;
 use varco_store::anchor::Anchor;
-use varco_store::read::LogHead;
+use varco_store::trees::LogHead;
 
-use super::source::{Place, Source as Log};
+use super::source::{Files, Place, Source as Log};
+use super::trees::{self, Tree};
 use super::{Answer, Failure, Language, Trust, read_file, wait, words};
 
 mod audited;
@@ -39,6 +43,9 @@ pub struct Args {
     /// An officer's public key, PEM: an export must be signed with it, file by file.
     #[arg(long, value_name = "FILE", requires = "export")]
     pub officer_key: Option<PathBuf>,
+    /// Sealed bodies whose key is not here may stay unread. Without it, a log whose bodies were not read is not whole.
+    #[arg(long)]
+    pub hashes_only: bool,
     #[command(flatten)]
     pub trust: Trust,
     #[command(flatten)]
@@ -62,8 +69,8 @@ enum Source {
 enum Worth {
     /// The anchor of a gateway that has signed nothing yet.
     Empty,
-    /// Correctly signed; whether the entries bear it out is for the audit to say.
-    Head(Head),
+    /// Correctly signed of a shard; whether the entries bear it out is for the audit to say.
+    Head(Checkpoint),
     NotAReceipt(ProofFault),
     NotSigned(CheckpointFault),
 }
@@ -72,6 +79,8 @@ enum Worth {
 struct Outcome {
     origin: String,
     head: LogHead,
+    /// The shards that were checked, the oldest first.
+    shards: Vec<Tree>,
     claims: Vec<Claim>,
     /// Which entries were checked.
     part: Range<u64>,
@@ -81,6 +90,17 @@ struct Outcome {
     reach: Reach,
     /// Whether the officer's signature over the export holds; `None` when nobody asked.
     officer: Option<bool>,
+    /// Whether bodies may stay unread.
+    hashes_only: bool,
+    stamps: Stamps,
+}
+
+/// Time stamps beside the log: whether each is over a checkpoint of this log. That its authority signed it is not for
+/// us to say: `openssl ts -verify` does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Stamps {
+    fitting: usize,
+    wrong: usize,
 }
 
 /// How far the check could go.
@@ -98,7 +118,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     } else {
         print!("{}", report::text(&outcome, args.answer.lang));
     }
-    Ok(if outcome.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(super::super::NO) })
+    Ok(if outcome.passes() { ExitCode::SUCCESS } else { ExitCode::from(super::super::NO) })
 }
 
 async fn outcome(args: &Args) -> Result<Outcome, Failure> {
@@ -107,6 +127,10 @@ async fn outcome(args: &Args) -> Result<Outcome, Failure> {
     let claims = claims(args, &verifier)?;
     let log = args.place.open(args.anchor.as_deref()).await?;
     let mut outcome = verify(&log, &verifier, claims, args.answer.lang).await;
+    if let Ok(found) = &mut outcome {
+        found.hashes_only = args.hashes_only;
+        found.stamps = stamps(&log, &verifier).await?;
+    }
     if let (Some(key), Ok(found)) = (&args.officer_key, &mut outcome) {
         found.officer = officer::signed(&log, key).await?;
     }
@@ -135,7 +159,7 @@ fn claims(args: &Args, verifier: &LogVerifier) -> Result<Vec<Claim>, Failure> {
 
 fn signed(verifier: &LogVerifier, note: &[u8]) -> Worth {
     match verifier.open(note) {
-        Ok(checkpoint) => Worth::Head(checkpoint.head()),
+        Ok(checkpoint) => Worth::Head(checkpoint),
         Err(fault) => Worth::NotSigned(fault),
     }
 }
@@ -157,40 +181,143 @@ async fn verify(
     mut claims: Vec<Claim>,
     lang: Language,
 ) -> Result<Outcome, Failure> {
-    let head = match log {
-        Log::Database(reader) => reader.log().await?.ok_or(Failure::NoLog)?,
-        Log::Files(files) => {
-            let path = PathBuf::from("checkpoint");
-            let opened = verifier.open(&files.checkpoint().await?);
-            let checkpoint = opened.map_err(|fault| Failure::Checkpoint(path.clone(), fault))?;
-            let worth = Worth::Head(checkpoint.head());
-            claims.push(Claim { source: Source::Checkpoint, path, worth });
-            LogHead { origin: checkpoint.origin, size: checkpoint.size, root: checkpoint.root }
+    let mut shards = log.trees().await?;
+    for tree in &mut shards {
+        let Log::Files(files, _) = log else { continue };
+        let path = PathBuf::from(format!("{}checkpoint", tree.prefix));
+        let opened = verifier.open(&files.checkpoint(tree).await?);
+        let checkpoint = opened.map_err(|fault| Failure::Checkpoint(path.clone(), fault))?;
+        if tree.shard.origin.is_empty() {
+            tree.shard.origin.clone_from(&checkpoint.origin);
         }
+        tree.head = Some(checkpoint.head());
+        claims.push(Claim { source: Source::Checkpoint, path, worth: Worth::Head(checkpoint) });
+    }
+    let newest = shards.last().ok_or(Failure::NoLog)?;
+    let (first, own) = (newest.shard.first, newest.head.ok_or(Failure::NoLog)?);
+    let size = first.saturating_add(own.size);
+    let head = LogHead { origin: newest.shard.origin.clone(), size, root: own.root, first };
+    let work = Shards { log, verifier, claims: &claims };
+    let (found, reach, part) = match shards.as_slice() {
+        [only] => work.part(only.clone(), own, lang).await?,
+        several => work.whole(several, lang).await?,
     };
-    let mut heads = vec![Head { size: head.size, root: head.root }];
-    heads.extend(claims.iter().filter_map(Claim::head));
-    let part = log.part(head.size);
-    let bar = progress(part.end - part.start, lang);
-    let reach = if log.has_entries(head.size).await? { Reach::Entries } else { Reach::Hashes };
-    let work = Work { log, verifier, head: Head { size: head.size, root: head.root }, part, bar };
-    let audited = match reach {
-        Reach::Entries => work.entries(&heads).await,
-        Reach::Hashes => work.hashes(&heads).await,
-    };
-    work.bar.finish_and_clear();
-    let (report, tiles) = audited?;
-    let part = work.part;
+    let (report, tiles) = found;
+    let origin = verifier.origin().to_owned();
+    let (hashes_only, stamps) = (false, Stamps::default());
     Ok(Outcome {
-        origin: verifier.origin().to_owned(),
+        origin,
         head,
+        shards,
         claims,
         part,
         report,
         tiles,
         reach,
         officer: None,
+        hashes_only,
+        stamps,
     })
+}
+
+/// What is checked, and what was signed about it.
+struct Shards<'a> {
+    log: &'a Log,
+    verifier: &'a LogVerifier,
+    claims: &'a [Claim],
+}
+
+type Checked = (audited::Found, Reach, Range<u64>);
+
+impl Shards<'_> {
+    /// The heads of a shard: what storage says of itself, and what was signed.
+    fn heads(&self, tree: &Tree) -> Vec<Head> {
+        let signed = self.claims.iter().filter_map(Claim::checkpoint);
+        let signed = signed.filter(|checkpoint| checkpoint.origin == tree.shard.origin);
+        tree.head.into_iter().chain(signed.map(Checkpoint::head)).collect()
+    }
+
+    /// Of a log with one shard all that is here, which may be a part of it.
+    async fn part(&self, tree: Tree, head: Head, lang: Language) -> Result<Checked, Failure> {
+        let (heads, part, first) = (self.heads(&tree), self.log.part(head.size), tree.shard.first);
+        let bar = progress(part.end - part.start, lang);
+        let has_entries = self.log.has_entries(&tree, head.size).await?;
+        let work = Work { log: self.log, verifier: self.verifier, tree, head, part: part.clone(), bar };
+        let (found, reach) = if has_entries {
+            (work.entries(&heads).await, Reach::Entries)
+        } else {
+            (work.hashes(&heads).await, Reach::Hashes)
+        };
+        work.bar.finish_and_clear();
+        Ok((found?, reach, first.saturating_add(part.start)..first.saturating_add(part.end)))
+    }
+
+    /// Every shard from its first entry to its last, as one history.
+    async fn whole(&self, shards: &[Tree], lang: Language) -> Result<Checked, Failure> {
+        let end = |tree: &Tree| tree.shard.first.saturating_add(tree.head.map_or(0, |head| head.size));
+        let size = shards.last().map(end).unwrap_or_default();
+        let bar = progress(size, lang);
+        let mut audit = Audit::against(&shards.first().map(|tree| self.heads(tree)).unwrap_or_default());
+        let (mut reach, mut wrong, mut hashed) = (Reach::Entries, Some(Vec::new()), Vec::new());
+        let mut before: Option<&Tree> = None;
+        for tree in shards {
+            let Some(head) = tree.head else { continue };
+            if let Some(before) = before {
+                audit.turn(&before.shard.origin, &tree.shard.origin, &self.heads(tree));
+            }
+            before = Some(tree);
+            let has_entries = self.log.has_entries(tree, head.size).await?;
+            let (part, tree) = (0..head.size, tree.clone());
+            let work = Work { log: self.log, verifier: self.verifier, tree, head, part, bar: bar.clone() };
+            let tiles = if has_entries {
+                work.read(&mut audit).await?
+            } else {
+                reach = Reach::Hashes;
+                let (report, tiles) = work.hashes(&self.heads(&work.tree)).await?;
+                hashed.push(report);
+                tiles
+            };
+            wrong = wrong.zip(tiles).map(|(wrong, tiles)| [wrong, tiles].concat());
+        }
+        bar.finish_and_clear();
+        let mut report = match reach {
+            Reach::Entries => audit.finish(),
+            Reach::Hashes => hashes(hashed, size),
+        };
+        // Where the seams are proved beside the entries, too, both must hold.
+        if let Log::Files(Files::Remote { .. }, _) = self.log {
+            report.broken_links.extend(trees::broken(self.verifier, shards));
+        }
+        Ok(((report, wrong), reach, 0..size))
+    }
+}
+
+/// Reads the time stamps there are: the checkpoint of each must be one of this log, and the stamp one of its text.
+async fn stamps(log: &Log, verifier: &LogVerifier) -> Result<Stamps, Failure> {
+    let (mut found, mut before) = (Stamps::default(), u64::MAX);
+    loop {
+        let page = log.stamps(before).await?;
+        let smallest = page.iter().map(|stamp| stamp.size).min().filter(|size| *size < before);
+        let Some(smallest) = smallest else { return Ok(found) };
+        before = smallest;
+        for stamped in page {
+            let text = stamped.checkpoint.split_once("\n\n").map_or("", |(text, _)| text).to_owned() + "\n";
+            let imprint = Sha256::of(text.as_bytes());
+            let fits = verifier.open(stamped.checkpoint.as_bytes()).is_ok()
+                && stamp::check(&stamped.response, &imprint, None).is_ok();
+            if fits { found.fitting += 1 } else { found.wrong += 1 }
+        }
+    }
+}
+
+/// The reports over the hashes of every shard as one.
+fn hashes(reports: Vec<Report>, size: u64) -> Report {
+    let mut all = Audit::against(&[]).finish();
+    let whole = reports.iter().all(|report| report.root.is_some());
+    all.size = size;
+    all.root = reports.last().and_then(|report| report.root).filter(|_| whole);
+    all.heads = reports.into_iter().flat_map(|report| report.heads).collect();
+    all
 }
 
 /// Drawn on a terminal only; piped output stays quiet.
@@ -206,14 +333,24 @@ fn progress(entries: u64, lang: Language) -> ProgressBar {
 
 impl Claim {
     fn head(&self) -> Option<Head> {
+        self.checkpoint().map(Checkpoint::head)
+    }
+
+    const fn checkpoint(&self) -> Option<&Checkpoint> {
         match &self.worth {
-            Worth::Head(head) => Some(*head),
+            Worth::Head(checkpoint) => Some(checkpoint),
             Worth::Empty | Worth::NotAReceipt(_) | Worth::NotSigned(_) => None,
         }
     }
 }
 
 impl Outcome {
+    /// What the entries say of a checkpoint.
+    fn worth(&self, checkpoint: &Checkpoint) -> HeadVerdict {
+        let known = self.shards.iter().any(|tree| tree.shard.origin == checkpoint.origin);
+        if known { self.verdict(&checkpoint.head()) } else { HeadVerdict::Unknown }
+    }
+
     /// What the entries say of a head.
     fn verdict(&self, head: &Head) -> HeadVerdict {
         let found = self.report.heads.iter().find(|(other, _)| other == head);
@@ -222,18 +359,30 @@ impl Outcome {
 
     /// How many entries a signature covers.
     fn covered(&self) -> Option<u64> {
-        let holding =
-            self.claims.iter().filter_map(Claim::head).filter(|head| self.verdict(head) == HeadVerdict::Ok);
-        holding.map(|head| head.size).max()
+        let holding = self.claims.iter().filter_map(Claim::checkpoint);
+        let holding = holding.filter(|checkpoint| self.worth(checkpoint) == HeadVerdict::Ok);
+        let end = |checkpoint: &Checkpoint| {
+            let tree = self.shards.iter().find(|tree| tree.shard.origin == checkpoint.origin)?;
+            Some(tree.shard.first.saturating_add(checkpoint.size))
+        };
+        holding.filter_map(end).max()
+    }
+
+    /// What the exit status says: the log is whole, and nothing that should have been read was left unread.
+    fn passes(&self) -> bool {
+        self.is_sound() && (self.report.unread == 0 || self.hashes_only)
     }
 
     fn is_sound(&self) -> bool {
-        let claims_hold = self.claims.iter().all(|claim| claim.head().is_some());
+        let claims_hold = self.claims.iter().all(|claim| {
+            claim.checkpoint().is_some_and(|checkpoint| self.worth(checkpoint) == HeadVerdict::Ok)
+        });
         self.report.is_sound()
             && claims_hold
+            && self.stamps.wrong == 0
             && self.officer != Some(false)
             && self.covered().is_some()
-            && self.origin == self.head.origin
+            && are_kin(&self.origin, &self.head.origin)
             && self.tiles.as_ref().is_some_and(Vec::is_empty)
     }
 }

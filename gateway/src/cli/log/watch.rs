@@ -14,6 +14,7 @@ use varco_core::log::tree::{PathFault, consistency_proof, verify_consistency};
 use varco_jose::CosignatureVerifier;
 
 use super::source::{Channel, Files};
+use super::trees::{self, Tree};
 use super::{Failure, Language, Trust, read_file, wait, words};
 
 #[derive(clap::Args)]
@@ -82,7 +83,9 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 async fn look(args: &Args) -> Result<Seen, Failure> {
     let verifier = args.trust.verifier()?;
     let files = Files::at(&args.url, &args.channel)?;
-    let note = files.checkpoint().await?;
+    let trees = files.trees().await?;
+    let newest = trees.last().ok_or(Failure::NoLog)?;
+    let note = files.checkpoint(newest).await?;
     let now = match verifier.open(&note) {
         Ok(now) => now,
         Err(fault) => return Ok(Seen::NotSigned(fault)),
@@ -92,23 +95,62 @@ async fn look(args: &Args) -> Result<Seen, Failure> {
     {
         return Ok(Seen::NoQuorum(now.size));
     }
+    let end = newest.shard.first.saturating_add(now.size);
     let Some((kept, before)) = remembered(&args.state, &verifier)? else {
         keep(&args.state, &note)?;
-        return Ok(Seen::First(now.size));
+        return Ok(Seen::First(end));
     };
-    if now.size < before.size {
-        return Ok(Seen::Shrunk { before: before.size, now: now.size });
+    // A gateway that does not tell its shards has one.
+    let known = trees.iter().position(|tree| tree.shard.origin == before.origin || tree.note.is_none());
+    let Some(since) = known.and_then(|at| trees.get(at..)) else {
+        return Ok(Seen::Shrunk { before: before.size, now: end });
+    };
+    let first = since.first().map_or(0, |tree| tree.shard.first);
+    let seen = first.saturating_add(before.size);
+    if end < seen {
+        return Ok(Seen::Shrunk { before: seen, now: end });
     }
-    if !continues(&files, &before, &now).await? {
+    if !goes_on(&files, &verifier, since, (&before, &now)).await? {
         let evidence = args.state.with_extension("fork");
         keep(&evidence, &[kept.as_slice(), b"\n", &note].concat())?;
-        return Ok(Seen::Forked { before: before.size, now: now.size, evidence });
+        return Ok(Seen::Forked { before: seen, now: end, evidence });
     }
     if now == before {
-        return Ok(Seen::Unchanged(now.size));
+        return Ok(Seen::Unchanged(end));
     }
     keep(&args.state, &note)?;
-    Ok(Seen::Grown { before: before.size, now: now.size })
+    Ok(Seen::Grown { before: seen, now: end })
+}
+
+/// Whether what is shown now goes on from what was seen before, over every seam between: each shard from what is known of
+/// it to its end, and the proofs that the next one begins there.
+async fn goes_on(
+    files: &Files,
+    verifier: &LogVerifier,
+    since: &[Tree],
+    (before, now): (&Checkpoint, &Checkpoint),
+) -> Result<bool, Failure> {
+    let mut seen = before.clone();
+    for (tree, next) in since.iter().zip(since.iter().skip(1)) {
+        // How it ended, and how the next one stood when the proof of its beginning was made.
+        let (Some(last), Some(begun)) = (noted(verifier, tree), noted(verifier, next)) else {
+            return Ok(false);
+        };
+        let pair = [tree.clone(), next.clone()];
+        if !continues(files, tree, &seen, &last).await? || !trees::broken(verifier, &pair).is_empty() {
+            return Ok(false);
+        }
+        seen = begun;
+    }
+    let Some(newest) = since.last() else { return Ok(false) };
+    // The list may have been made a moment before the checkpoint, or a moment after.
+    let is_older = since.len() == 1 || seen.size <= now.size;
+    let (one, other) = if is_older { (&seen, now) } else { (now, &seen) };
+    continues(files, newest, one, other).await
+}
+
+fn noted(verifier: &LogVerifier, tree: &Tree) -> Option<Checkpoint> {
+    verifier.open(tree.note.as_ref()?.as_bytes()).ok()
 }
 
 /// Whether enough witnesses of the policy have cosigned the note.
@@ -136,10 +178,18 @@ fn remembered(path: &Path, verifier: &LogVerifier) -> Result<Option<(Vec<u8>, Ch
     Ok(Some((note, checkpoint)))
 }
 
-async fn continues(files: &Files, before: &Checkpoint, now: &Checkpoint) -> Result<bool, Failure> {
+async fn continues(
+    files: &Files,
+    tree: &Tree,
+    before: &Checkpoint,
+    now: &Checkpoint,
+) -> Result<bool, Failure> {
+    if before.origin != now.origin || before.size > now.size {
+        return Ok(false);
+    }
     let mut tiles = Tiles::of(now.size);
     for tile in for_consistency(before.size, now.size) {
-        if let Some(hashes) = files.tile(tile).await? {
+        if let Some(hashes) = files.tile(&tree.prefix, tile).await? {
             tiles.insert(tile, hashes);
         }
     }

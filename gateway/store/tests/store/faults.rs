@@ -200,7 +200,9 @@ async fn a_slow_commit_is_refused_and_may_still_come() {
     store.append(disclosure(1)).await.unwrap();
     let other = lock(&world).await;
     assert_eq!(store.append(disclosure(2)).await.unwrap_err(), Unavailable::TooSlow.into());
-    assert_eq!(store.claim(claim(3, "jti")).await.unwrap_err(), Unavailable::TooSlow.into());
+    // By now the database may have been given up, which is no better news.
+    let refused = store.claim(claim(3, "jti")).await.unwrap_err();
+    assert!(matches!(refused, ClaimError::Unavailable(_)), "{refused}");
     other.close().await.unwrap();
     until_open(&store).await;
     store.close().await;

@@ -14,6 +14,7 @@ use crate::world::{World, exchange};
 
 on_both! {
     alerts_are_kept_once_and_tried_until_they_are_delivered
+    alerts_that_were_kept_long_enough_go_with_their_deliveries
     entries_are_found_by_field_layer_case_and_seal
     followers_and_time_stamps_are_kept
 }
@@ -31,6 +32,20 @@ fn alert(n: u8) -> Record {
         to: vec!["cpi-lucca".to_owned()],
         hooks: vec!["one".to_owned(), "two".to_owned()],
     })
+}
+
+async fn alerts_that_were_kept_long_enough_go_with_their_deliveries(world: World) {
+    let store = world.open().await;
+    store.keep(vec![alert(1), alert(2), alert(3)]).await.unwrap();
+    let log = store.read();
+    assert!(log.has_alerts_before(at(2)).await.unwrap() && !log.has_alerts_before(at(1)).await.unwrap());
+    store.keep(vec![Record::AlertsForgotten { before: at(3) }]).await.unwrap();
+    assert!(!log.has_alerts_before(at(3)).await.unwrap());
+    for agency in [None, Some("cpi-lucca")] {
+        let told = log.alerts(agency, Timestamp::LAST, 10).await.unwrap();
+        assert_eq!(told.iter().map(|told| told.at).collect::<Vec<_>>(), [at(3)]);
+    }
+    assert_eq!(log.due("one", at(5), 10).await.unwrap().len(), 1);
 }
 
 async fn alerts_are_kept_once_and_tried_until_they_are_delivered(world: World) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
 
 use tokio::task::JoinSet;
 use varco_core::log::entry::Kind;
@@ -19,6 +20,7 @@ on_both! {
 const URL: &str = "VARCO_TEST_CHILD_URL";
 const DIRECTORY: &str = "VARCO_TEST_CHILD_DIRECTORY";
 const FIRST: &str = "VARCO_TEST_CHILD_FIRST";
+const MODULE: &str = "VARCO_TEST_CHILD_MODULE";
 
 const ROUNDS: u64 = 8;
 
@@ -51,12 +53,26 @@ async fn child() {
     let (Some(url), Some(directory)) = (variable(URL), variable(DIRECTORY)) else { return };
     let first: u64 = variable(FIRST).unwrap().parse().unwrap();
     let world = std::mem::ManuallyDrop::new(World::at(directory.into(), url));
+    // Later rounds go on from later years.
+    if variable(MODULE).is_some_and(|module| module == "years") {
+        world.set_clock(i64::try_from(first >> 32).unwrap() * 40 * 365 * 86_400);
+    }
     let store = world.open().await;
     let mut tasks = JoinSet::new();
+    let years = variable(MODULE).is_some_and(|module| module == "years");
     for task in 0..16 {
-        let store = store.clone();
+        let (store, clock) = (store.clone(), std::sync::Arc::clone(&world.clock));
         tasks.spawn(async move {
             for n in (0..).map(|n| first + 16 * n + task) {
+                if years {
+                    // Some New Year comes every few entries, at a moment nobody chose.
+                    clock.fetch_add(60 * 24 * 3600 * 1000, Ordering::SeqCst);
+                }
+                if years {
+                    store.append(disclosure(n)).await.unwrap();
+                    tell("entered", n);
+                    continue;
+                }
                 store.claim(claim(n, &format!("jti-{n}"))).await.unwrap();
                 tell("claimed", n);
                 store.append(closing(n)).await.unwrap();
@@ -68,13 +84,14 @@ async fn child() {
 }
 
 /// Runs the child until it has said so many lines, and gives them back.
-fn run_and_kill(world: &World, module: &str, first: u64, lines: u64) -> Vec<String> {
+pub fn run_and_kill(world: &World, module: &str, first: u64, lines: u64) -> Vec<String> {
     let name = "kill::child";
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--ignored", "--nocapture", "--test-threads=1"])
         .env(URL, &world.url)
         .env(DIRECTORY, &world.directory)
         .env(FIRST, first.to_string())
+        .env(MODULE, module)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()

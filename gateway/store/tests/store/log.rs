@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use tokio::task::JoinSet;
 use varco_core::hash::Sha256;
+use varco_core::log::checkpoint::Checkpoint;
 use varco_core::log::entry::{Erases, Kind, SlotName};
 use varco_core::log::leaf::Leaf;
+use varco_core::log::shard::Link;
 use varco_core::log::tree::{Frontier, leaf_hash};
 use varco_store::read::ReadError;
 use varco_store::status::Health;
@@ -41,16 +43,32 @@ pub async fn all_leaves(store: &Store) -> Vec<Vec<u8>> {
     leaves
 }
 
-/// Everything the database says of the tree is the same, and is what was signed last.
+/// Everything the database says of each year's tree is the same, each says how the one before ended, and the last one is
+/// what was signed last.
 pub async fn audit(store: &Store) {
     let signed = store.sign().await.unwrap();
     let head = store.read().log().await.unwrap().unwrap();
-    let mut frontier = Frontier::new();
+    let shards = store.read().shards().await.unwrap();
+    let mut shard = shards.iter().peekable();
+    let (mut frontier, mut before) = (Frontier::new(), None);
     for (index, leaf) in all_leaves(store).await.into_iter().enumerate() {
-        assert_eq!(Leaf::parse(&leaf).unwrap().index(), index as u64);
-        frontier.push(leaf_hash(&leaf));
+        let leaf = Leaf::parse(&leaf).unwrap();
+        assert_eq!(leaf.index(), index as u64);
+        if let Some(link) = before.take() {
+            assert_eq!(leaf.content().link, Some(link), "entry {index} opens a year");
+        }
+        frontier.push(leaf.hash());
+        let current = shard.peek().unwrap();
+        if !current.is_open() && frontier.size() == current.head.size {
+            assert_eq!((frontier.root(), leaf.kind()), (current.head.root, Kind::Freeze));
+            let origin = current.shard.origin.clone();
+            before = Some(Link::after(&Checkpoint { origin, size: frontier.size(), root: frontier.root() }));
+            frontier = Frontier::new();
+            shard.next();
+        }
     }
-    assert_eq!((frontier.size(), frontier.root()), (head.size, head.root));
+    assert!(before.is_none() && shard.next().is_some_and(|last| last.shard == signed.shard));
+    assert_eq!((frontier.size(), frontier.root()), (head.head().size, head.root));
     assert_eq!((frontier.size(), frontier.root()), (signed.head.size, signed.head.root));
 }
 

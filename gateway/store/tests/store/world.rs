@@ -25,9 +25,15 @@ pub const START: i64 = 1_767_268_800_000;
 pub const ORIGIN: &str = "varco.test/access-log/2026";
 
 /// Signs with a digest: whoever knows the code can forge it, which tests may.
-#[derive(Default)]
 pub struct TestKey {
-    pub broken: AtomicBool,
+    pub broken: Arc<AtomicBool>,
+    name: String,
+}
+
+impl Default for TestKey {
+    fn default() -> Self {
+        Self { broken: Arc::default(), name: ORIGIN.to_owned() }
+    }
 }
 
 impl TestKey {
@@ -38,11 +44,11 @@ impl TestKey {
 
 impl NoteSigner for TestKey {
     fn name(&self) -> &str {
-        ORIGIN
+        &self.name
     }
 
     fn key_id(&self) -> KeyId {
-        key_id(ORIGIN, 0xff, b"test key")
+        key_id(&self.name, 0xff, b"test key")
     }
 
     fn sign(&self, text: &[u8]) -> Result<Vec<u8>, SignFault> {
@@ -52,19 +58,27 @@ impl NoteSigner for TestKey {
             Ok(Self::digest(text).as_bytes().to_vec())
         }
     }
+
+    fn renamed(&self, name: &str) -> Option<Box<dyn NoteSigner>> {
+        Some(Box::new(Self { broken: Arc::clone(&self.broken), name: name.to_owned() }))
+    }
 }
 
 impl NoteVerifier for TestKey {
     fn name(&self) -> &str {
-        ORIGIN
+        &self.name
     }
 
     fn key_id(&self) -> KeyId {
-        key_id(ORIGIN, 0xff, b"test key")
+        key_id(&self.name, 0xff, b"test key")
     }
 
     fn verify(&self, text: &[u8], signature: &[u8]) -> bool {
         signature == Self::digest(text).as_bytes()
+    }
+
+    fn renamed(&self, name: &str) -> Option<Box<dyn NoteVerifier>> {
+        Some(Box::new(Self { broken: Arc::clone(&self.broken), name: name.to_owned() }))
     }
 }
 

@@ -32,6 +32,10 @@ impl NoteSigner for ToyKey {
     fn sign(&self, text: &[u8]) -> Result<Vec<u8>, SignFault> {
         Ok(self.mac(text).as_bytes().repeat(2))
     }
+
+    fn renamed(&self, name: &str) -> Option<Box<dyn NoteSigner>> {
+        Some(Box::new(Self::new(name, self.secret)))
+    }
 }
 
 impl NoteVerifier for ToyKey {
@@ -45,6 +49,10 @@ impl NoteVerifier for ToyKey {
 
     fn verify(&self, text: &[u8], signature: &[u8]) -> bool {
         signature == self.mac(text).as_bytes().repeat(2)
+    }
+
+    fn renamed(&self, name: &str) -> Option<Box<dyn NoteVerifier>> {
+        Some(Box::new(Self::new(name, self.secret)))
     }
 }
 

@@ -45,6 +45,10 @@ impl NoteVerifier for Counting {
         self.1.fetch_add(1, Ordering::Relaxed);
         self.0.verify(text, signature)
     }
+
+    fn renamed(&self, _: &str) -> Option<Box<dyn NoteVerifier>> {
+        None
+    }
 }
 
 fn verifier() -> LogVerifier {
@@ -82,6 +86,9 @@ fn the_receipts_of_a_batch_cost_one_signature_check() {
 fn a_receipt_proves_its_own_entry_only() {
     let (verifier, receipts) = (verifier(), receipts(9, 4));
     let swapped = Receipt { leaf: receipts[1].leaf.clone(), ..receipts[0].clone() };
+    assert_eq!(verifier.check(&swapped), Err(ProofFault::Path(PathFault::RootDiffers)));
+    // Years before may have had entries, so that an entry's index is never smaller than its place.
+    let swapped = Receipt { leaf: receipts[0].leaf.clone(), ..receipts[1].clone() };
     assert_eq!(verifier.check(&swapped), Err(ProofFault::IndexDiffers));
     let mut forged = disclosure(77).leaf(receipts[0].leaf.index(), receipts[0].leaf.at());
     let fault = verifier.check(&Receipt { leaf: forged.clone(), ..receipts[0].clone() });

@@ -66,9 +66,7 @@ pub async fn write(
     if format == Format::Csv {
         writeln!(file, "{}", mapping::COLUMNS).map_err(fault)?;
     }
-    let mut from = range.start - range.start % 256;
-    while from < range.end {
-        let to = from.saturating_add(256).min(size);
+    for (from, to) in source.bundles(range.clone(), size).await? {
         let mut bodies = opened(source.bodies(from, to).await?)?.into_iter().peekable();
         for stored in source.stored(from, to).await? {
             while bodies.next_if(|(index, _)| *index < stored.index).is_some() {}
@@ -79,7 +77,6 @@ pub async fn write(
                 writeln!(file, "{}", line(format, &leaf, &slots, origin)).map_err(fault)?;
             }
         }
-        from = to;
     }
     file.flush().map_err(fault)
 }

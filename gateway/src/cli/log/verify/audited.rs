@@ -17,6 +17,7 @@ use varco_store::read::{Bodies, ReadError, StoredLeaf};
 use super::super::Failure;
 use super::super::source::{Files, Source as Log};
 use super::super::tiles::TileCheck;
+use super::super::trees::Tree;
 
 /// Pages under way: 1,024 entries with their bodies are some 2 MiB, and two for each of four threads keep them busy.
 const AHEAD: usize = 8;
@@ -28,7 +29,10 @@ pub type Found = (Report, Option<Vec<TileId>>);
 pub struct Work<'a> {
     pub log: &'a Log,
     pub verifier: &'a LogVerifier,
+    /// The shard.
+    pub tree: Tree,
     pub head: Head,
+    /// Which leaves of its tree.
     pub part: Range<u64>,
     pub bar: ProgressBar,
 }
@@ -73,16 +77,20 @@ impl Work<'_> {
     pub async fn entries(&self, heads: &[Head]) -> Result<Found, Failure> {
         let whole = self.part == (0..self.head.size);
         if whole {
-            return self.read(Audit::against(heads)).await;
+            let mut audit = Audit::against(heads).beginning_at(self.tree.shard.first);
+            let tiles = self.read(&mut audit).await?;
+            return Ok((audit.finish(), tiles));
         }
-        let (mut audit, edges) = match self.edges(heads).await? {
+        let (audit, edges) = match self.edges(heads).await? {
             Ok(begun) => begun,
             Err(wrong) => return Ok((Audit::against(heads).finish(), Some(wrong))),
         };
+        let mut audit = audit.beginning_at(self.tree.shard.first);
         for order in self.orders().await? {
             audit.order(&order.leaf);
         }
-        let (mut report, tiles) = self.read(audit).await?;
+        let tiles = self.read(&mut audit).await?;
+        let mut report = audit.finish();
         // That the checkpoint continues the end of this part was shown by the tiles; the entries bear out the part.
         if report.heads.iter().any(|(head, verdict)| *head == edges && *verdict == HeadVerdict::Ok) {
             for (head, verdict) in &mut report.heads {
@@ -105,7 +113,7 @@ impl Work<'_> {
         }
         let mut tiles = Tiles::of(size);
         for id in &wanted {
-            if let Some(hashes) = self.log.tile(id.level, id.n, size).await? {
+            if let Some(hashes) = self.log.tile(&self.tree, (id.level, id.n), size).await? {
                 tiles.insert(*id, hashes);
             }
         }
@@ -127,7 +135,7 @@ impl Work<'_> {
 
     /// The orders to erase that an archive brings from later parts of the log, each with its proof.
     async fn orders(&self) -> Result<Vec<Receipt>, Failure> {
-        let Log::Files(files @ Files::Parts(_)) = self.log else { return Ok(Vec::new()) };
+        let Log::Files(files @ Files::Parts(_), _) = self.log else { return Ok(Vec::new()) };
         let mut orders = Vec::new();
         for name in files.beginning("orders/") {
             let bytes = files.read(&name).await?.unwrap_or_default();
@@ -138,17 +146,20 @@ impl Work<'_> {
         Ok(orders)
     }
 
-    async fn read(&self, mut audit: Audit) -> Result<Found, Failure> {
-        let mut tiles = TileCheck::of(self.log, self.head.size, &self.part);
+    /// Reads the part into an audit that stands at its beginning.
+    pub async fn read(&self, audit: &mut Audit) -> Result<Option<Vec<TileId>>, Failure> {
+        let base = self.tree.shard.first;
+        let mut tiles = TileCheck::of(self.log, &self.tree, self.head.size, &self.part);
         let mut ahead: VecDeque<JoinHandle<Read>> = VecDeque::new();
         let (mut from, mut taken) = (self.part.start, self.part.start);
         loop {
             while from < self.part.end && ahead.len() < AHEAD {
                 let to = from.saturating_add(self.log.page()).min(self.part.end);
-                let page =
-                    Page { leaves: self.log.stored(from, to).await?, bodies: self.bodies(from, to).await? };
+                let (first, end) = (base.saturating_add(from), base.saturating_add(to));
+                let leaves = self.log.stored(first, end).await?;
+                let page = Page { leaves, bodies: self.bodies(first, end).await? };
                 let gone = page.leaves.is_empty();
-                let withheld = if gone { self.log.withheld(from, to).await? } else { Vec::new() };
+                let withheld = if gone { self.log.withheld(first, end).await? } else { Vec::new() };
                 ahead.push_back(spawn_blocking(move || {
                     if gone { Read::Withheld(withheld) } else { Read::Entries(page.examined()) }
                 }));
@@ -163,7 +174,7 @@ impl Work<'_> {
                         let (index, hash) = (entry.index(), entry.hash());
                         // A primary key and `ORDER BY` leave no other order.
                         audit.take(entry).map_err(|_| ReadError::Damaged("index"))?;
-                        if index == taken {
+                        if index == base.saturating_add(taken) {
                             tiles.leaf(hash).await?;
                             taken += 1;
                         }
@@ -171,7 +182,7 @@ impl Work<'_> {
                 }
                 Read::Withheld(hashes) => {
                     for hash in hashes {
-                        if taken == audit.next() {
+                        if base.saturating_add(taken) == audit.next() {
                             tiles.leaf(hash).await?;
                             taken += 1;
                         }
@@ -179,10 +190,9 @@ impl Work<'_> {
                     }
                 }
             }
-            self.bar.set_position(taken - self.part.start);
+            self.bar.set_position(base.saturating_add(taken - self.part.start));
         }
-        let tiles = if taken == self.part.end { Some(tiles.finish().await?) } else { None };
-        Ok((audit.finish(), tiles))
+        if taken == self.part.end { Ok(Some(tiles.finish().await?)) } else { Ok(None) }
     }
 
     /// The bodies of a page. A row that cannot be one is taken as absent, which the audit then reports for its entry.
@@ -205,11 +215,11 @@ impl Work<'_> {
     /// The tree over the leaf hashes, where the entries themselves cannot be read.
     pub async fn hashes(&self, heads: &[Head]) -> Result<Found, Failure> {
         let size = self.head.size;
-        let mut tiles = TileCheck::of(self.log, size, &self.part);
+        let mut tiles = TileCheck::of(self.log, &self.tree, size, &self.part);
         let mut frontier = Frontier::new();
         let mut verdicts: Vec<_> = heads.iter().map(|head| (*head, HeadVerdict::Beyond)).collect();
         for n in 0..size.div_ceil(WIDTH) {
-            for hash in self.log.tile(0, n, size).await?.unwrap_or_default() {
+            for hash in self.log.tile(&self.tree, (0, n), size).await?.unwrap_or_default() {
                 frontier.push(hash);
                 tiles.leaf(hash).await?;
                 for (head, verdict) in verdicts.iter_mut().filter(|(head, _)| head.size == frontier.size()) {

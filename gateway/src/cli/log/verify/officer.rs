@@ -17,10 +17,17 @@ pub async fn signed(log: &Log, key: &Path) -> Result<Option<bool>, Failure> {
     let pem = String::from_utf8(read_file(key)?).map_err(|error| unusable(error.to_string()))?;
     let officer = OfficerVerifier::from_pem(&pem).map_err(|fault| unusable(fault.to_string()))?;
     match log {
-        Log::Files(files @ Files::Folder(_)) => {
+        Log::Files(files, _) => exported(files, &officer).await,
+        Log::Database(_) => Ok(None),
+    }
+}
+
+async fn exported(files: &Files, officer: &OfficerVerifier) -> Result<Option<bool>, Failure> {
+    match files {
+        Files::Folder(_) => {
             let sums = files.read("SHA256SUMS").await?.unwrap_or_default();
             let statement = files.read("SHA256SUMS.jws").await?.unwrap_or_default();
-            if !states(&officer, &sums, &statement) {
+            if !states(officer, &sums, &statement) {
                 return Ok(Some(false));
             }
             for (sum, name) in listed(&sums) {
@@ -31,15 +38,23 @@ pub async fn signed(log: &Log, key: &Path) -> Result<Option<bool>, Failure> {
             }
             Ok(Some(true))
         }
-        Log::Files(Files::Parts(archives)) => {
+        Files::Parts(archives) => {
             for archive in archives {
-                if !whole(&officer, archive)? {
+                if !whole(officer, archive)? {
                     return Ok(Some(false));
                 }
             }
             Ok(Some(true))
         }
-        Log::Database(_) | Log::Files(Files::Remote { .. }) => Ok(None),
+        Files::Years(years) => {
+            for year in years {
+                if Box::pin(exported(year, officer)).await? != Some(true) {
+                    return Ok(Some(false));
+                }
+            }
+            Ok(Some(true))
+        }
+        Files::Remote { .. } => Ok(None),
     }
 }
 

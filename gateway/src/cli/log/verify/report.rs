@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 use varco_core::log::audit::{Finding, HeadVerdict, Verdict};
+use varco_core::log::shard::are_kin;
 use varco_core::log::tree::Head;
 
-use super::{Claim, Language, Outcome, Reach, Source, Worth, words};
+use super::{Claim, Language, Outcome, Reach, Source, Stamps, Tree, Worth, words};
 
 /// More findings than this are only counted: nobody reads on, and `--json` has them all.
 const SHOWN: usize = 20;
@@ -23,6 +24,7 @@ pub fn json(outcome: &Outcome) -> Value {
             "origin": outcome.head.origin,
             "size": outcome.head.size,
             "root": outcome.head.root.base64(),
+            "first": outcome.head.first,
             "verdict": words::head_code(outcome.verdict(&own(outcome))),
         },
         "first": outcome.part.start,
@@ -32,13 +34,32 @@ pub fn json(outcome: &Outcome) -> Value {
         "signed_size": outcome.covered(),
         "intact": report.intact,
         "bodies_unread": report.unread,
+        "bodies_checked": outcome.reach == Reach::Entries && report.unread == 0,
+        "passes": outcome.passes(),
+        "time_stamps": {
+            "of_this_log": outcome.stamps.fitting,
+            "wrong": outcome.stamps.wrong,
+            "signatures_checked": false,
+        },
         "kinds": kinds,
         "last_at": report.last_at,
         "claims": outcome.claims.iter().map(|claim| claim_json(outcome, claim)).collect::<Vec<_>>(),
         "findings": report.findings.iter().map(finding_json).collect::<Vec<_>>(),
         "officer_signed": outcome.officer,
         "back_in_time": report.back_in_time,
+        "shards": outcome.shards.iter().map(shard_json).collect::<Vec<_>>(),
+        "broken_links": report.broken_links,
         "wrong_tiles": outcome.tiles.as_ref().map(|tiles| tiles.iter().map(ToString::to_string).collect::<Vec<_>>()),
+    })
+}
+
+fn shard_json(tree: &Tree) -> Value {
+    let head = tree.head;
+    json!({
+        "origin": tree.shard.origin,
+        "first": tree.shard.first,
+        "size": head.map(|head| head.size),
+        "root": head.map(|head| head.root.base64()),
     })
 }
 
@@ -50,7 +71,7 @@ fn claim_json(outcome: &Outcome, claim: &Claim) -> Value {
     };
     let verdict = match &claim.worth {
         Worth::Empty => "empty",
-        Worth::Head(head) => words::head_code(outcome.verdict(head)),
+        Worth::Head(checkpoint) => words::head_code(outcome.worth(checkpoint)),
         Worth::NotAReceipt(_) => "not-proved",
         Worth::NotSigned(_) => "not-signed",
     };
@@ -83,9 +104,15 @@ pub fn text(outcome: &Outcome, lang: Language) -> String {
 fn write_text(out: &mut String, outcome: &Outcome, lang: Language) -> std::fmt::Result {
     let report = &outcome.report;
     writeln!(out, "{:<10} {}", lang.choose("Registro", "Log"), outcome.head.origin)?;
-    if outcome.origin != outcome.head.origin {
+    if !are_kin(&outcome.origin, &outcome.head.origin) {
         let wrong = lang.choose("NON è quello atteso", "is NOT the expected one");
         writeln!(out, "{:<10} {wrong}: `{}`", "", outcome.origin)?;
+    }
+    for tree in outcome.shards.iter().filter(|_| outcome.shards.len() > 1) {
+        let size = tree.head.map_or(0, |head| head.size);
+        let (entries, from) = (lang.choose("voci", "entries"), lang.choose("dalla", "from"));
+        let (size, first) = (words::number(lang, size), words::number(lang, tree.shard.first));
+        writeln!(out, "{:<10} {}: {size} {entries}, {from} {first}", "", tree.shard.origin)?;
     }
     write!(out, "{:<10} {}", lang.choose("Voci", "Entries"), words::number(lang, report.size))?;
     match report.last_at {
@@ -137,12 +164,12 @@ fn claim_text(outcome: &Outcome, claim: &Claim, lang: Language) -> String {
         Worth::Empty => lang
             .choose("vuota: il registro non ha ancora firmato nulla", "empty: nothing signed yet")
             .to_owned(),
-        Worth::Head(head) => {
+        Worth::Head(checkpoint) => {
             let entries = lang.choose("voci", "entries");
             format!(
                 "{} {entries}: {}",
-                words::number(lang, head.size),
-                words::head(lang, outcome.verdict(head))
+                words::number(lang, checkpoint.size),
+                words::head(lang, outcome.worth(checkpoint))
             )
         }
         Worth::NotAReceipt(fault) => words::proof(lang, fault),
@@ -170,6 +197,13 @@ fn write_findings(out: &mut String, outcome: &Outcome, lang: Language) -> std::f
             "its time is before that of the entry before",
         );
         writeln!(out, "{:<10} {} {index}: {what}", "", lang.choose("voce", "entry"))?;
+    }
+    for position in report.broken_links.iter().take(SHOWN) {
+        let what = lang.choose(
+            "qui un registro annuale NON continua quello prima",
+            "here a year's log does NOT continue the one before",
+        );
+        writeln!(out, "{:<10} {} {position}: {what}", "", lang.choose("voce", "entry"))?;
     }
     for tile in outcome.tiles.iter().flatten().take(SHOWN) {
         let what = lang.choose("non corrisponde alle voci", "is not what the entries make it");
@@ -206,15 +240,41 @@ fn write_ending(out: &mut String, outcome: &Outcome, lang: Language) -> std::fmt
         let what = lang.choose("voci dopo l'ultima firma indicata", "entries after the last signature given");
         writeln!(out, "{:<10} {} {what}", "", words::number(lang, after))?;
     }
-    let ending = if outcome.is_sound() {
+    write_stamps(out, outcome, lang)?;
+    let ending = if outcome.passes() {
         lang.choose("Il registro è integro.", "The log is whole.")
+    } else if outcome.is_sound() {
+        lang.choose(
+            "L'albero e le voci sono integri, ma i corpi NON sono stati verificati (--body-keys, o --hashes-only).",
+            "Tree and entries are whole, but the bodies were NOT checked (--body-keys, or --hashes-only).",
+        )
     } else {
         lang.choose("Il registro NON è integro.", "The log is NOT whole.")
     };
     writeln!(out, "\n{ending}")
 }
 
+/// Says what is checked of time stamps, and what is not.
+fn write_stamps(out: &mut String, outcome: &Outcome, lang: Language) -> std::fmt::Result {
+    let Stamps { fitting, wrong } = outcome.stamps;
+    if fitting > 0 {
+        let what = lang.choose(
+            "marche temporali su punti di controllo di questo registro; la firma delle autorità NON è verificata qui: openssl ts -verify",
+            "time stamps over checkpoints of this log; the authorities' signatures are NOT checked here: openssl ts -verify",
+        );
+        writeln!(out, "{:<10} {fitting} {what}", lang.choose("Marche", "Stamps"))?;
+    }
+    if wrong > 0 {
+        let what = lang.choose(
+            "marche temporali che NON sono di questo registro",
+            "time stamps that are NOT of this log",
+        );
+        writeln!(out, "{:<10} {wrong} {what}", "")?;
+    }
+    Ok(())
+}
+
 /// The head the database claims for itself, which nobody has signed.
 fn own(outcome: &Outcome) -> Head {
-    Head { size: outcome.head.size, root: outcome.head.root }
+    outcome.head.head()
 }

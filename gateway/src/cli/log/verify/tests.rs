@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use clap::Parser as _;
 use serde_json::json;
@@ -33,6 +33,7 @@ struct Prove {
 struct World {
     directory: PathBuf,
     key: Ed25519NoteKey,
+    clock: Arc<AtomicI64>,
 }
 
 impl World {
@@ -43,7 +44,7 @@ impl World {
         let directory = std::env::temp_dir().join(name);
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory).unwrap();
-        let world = Self { directory, key: key() };
+        let world = Self { directory, key: key(), clock: Arc::new(AtomicI64::new(1_772_440_867_120)) };
         world.append(0, count).await;
         world
     }
@@ -58,6 +59,7 @@ impl World {
 
     fn options(&self) -> Options {
         let keyring = Keyring::open(Keyring::beside(&self.path("anchor")), Arc::new(AesBodyCipher)).unwrap();
+        let clock = Arc::clone(&self.clock);
         Options {
             url: self.url(),
             anchor: self.path("anchor"),
@@ -65,7 +67,7 @@ impl World {
             replica: "one".to_owned(),
             signer: Arc::new(self.key.clone()),
             verifiers: vec![Arc::new(self.key.verifier().unwrap())],
-            clock: Arc::new(|| Timestamp::from_millis(1_772_440_867_120)),
+            clock: Arc::new(move || Timestamp::from_millis(clock.load(Ordering::SeqCst))),
             missing_anchor: MissingAnchor::Refuse,
             keyring: Arc::new(keyring),
             on_commit: Arc::new(|_, _| {}),
@@ -225,7 +227,7 @@ async fn a_receipt_that_was_proved_is_accepted_and_one_of_a_log_of_another_key_i
 #[tokio::test]
 async fn another_key_believes_nothing() {
     let world = World::of(2).await;
-    let other = World { key: key(), directory: world.directory.clone() };
+    let other = World { key: key(), directory: world.directory.clone(), clock: Arc::clone(&world.clock) };
     let outcome = other.outcome(&[]).await;
     assert!(matches!(outcome.claims[0].worth, Worth::NotSigned(_)));
     assert!(!outcome.is_sound() && outcome.covered().is_none());
@@ -241,12 +243,14 @@ async fn without_their_keys_bodies_count_as_there_and_unread() {
     let world = World::of(5).await;
     std::fs::rename(world.path("body-keys"), world.path("elsewhere")).unwrap();
     let outcome = world.outcome(&[]).await;
-    assert!(outcome.is_sound());
+    assert!(outcome.is_sound() && !outcome.passes());
     assert_eq!((outcome.report.intact, outcome.report.unread), (5, 5));
+    assert!(world.outcome(&["--hashes-only"]).await.passes());
+    assert!(report::text(&outcome, Language::En).contains("the bodies were NOT checked"));
     assert!(report::text(&outcome, Language::It).contains("--body-keys"));
     let keys = world.path("elsewhere").display().to_string();
     let outcome = world.outcome(&["--body-keys", &keys]).await;
-    assert!(outcome.is_sound());
+    assert!(outcome.passes());
     assert_eq!((outcome.report.intact, outcome.report.unread), (5, 0));
 }
 
@@ -278,4 +282,53 @@ async fn a_byte_flipped_anywhere_is_found_or_changes_nothing_of_the_log() {
     }
     // Most of a log is leaves, bodies and hashes; the rest is indexes and free space.
     assert!(found > FLIPS / 4, "only {found} of {FLIPS} were found");
+}
+
+impl World {
+    /// A log over two New Years.
+    async fn of_years() -> Self {
+        let world = Self::of(300).await;
+        for year in 1..=2 {
+            world.clock.fetch_add(365 * 86_400_000, Ordering::SeqCst);
+            world.append(1000 * year, 10).await;
+        }
+        world
+    }
+}
+
+#[tokio::test]
+async fn all_years_are_verified_as_one_history_from_the_first_entry_to_the_last() {
+    let world = World::of_years().await;
+    let outcome = world.outcome(&[]).await;
+    assert!(outcome.passes(), "{}", report::text(&outcome, Language::En));
+    assert_eq!((outcome.report.size, outcome.covered()), (324, Some(324)));
+    let json = report::json(&outcome);
+    let shards = json["shards"].as_array().unwrap();
+    assert_eq!(shards.iter().map(|one| one["first"].as_u64().unwrap()).collect::<Vec<_>>(), [0, 301, 313]);
+    assert_eq!(json["kinds"], json!({ "disclosure": 320, "freeze": 2, "open": 2 }));
+    assert!(report::text(&outcome, Language::It).contains("varco.test/access-log/2028"));
+    // An entry of a closed year is proved under that year's last checkpoint, one of the open year under the anchor's.
+    for (entry, origin) in [("5", "2026"), ("305", "2027"), ("320", "2028")] {
+        let receipt = world.prove(entry).await;
+        world.verifier().check(&receipt).unwrap();
+        assert!(receipt.proof.checkpoint.starts_with(&format!("varco.test/access-log/{origin}\n")));
+        let file = world.path("kept").display().to_string();
+        std::fs::write(&file, receipt.to_text()).unwrap();
+        assert!(world.outcome(&["--receipt", &file]).await.passes());
+    }
+}
+
+#[tokio::test]
+async fn a_closed_year_that_was_changed_or_cut_is_found() {
+    let world = World::of_years().await;
+    let good = std::fs::read(world.path("varco.db")).unwrap();
+    world.tamper("\"consumer\":\"cpi-lucca\"", "\"consumer\":\"cpi-siena\"");
+    assert!(!world.outcome(&[]).await.is_sound());
+    std::fs::write(world.path("varco.db"), &good).unwrap();
+    // The first entry of a year that names another end of the year before.
+    world.tamper("\"shard\":{\"checkpoint\":\"", "\"shard\":{\"checkpoint\":\"".to_uppercase().as_str());
+    let outcome = world.outcome(&[]).await;
+    assert!(!outcome.is_sound());
+    std::fs::write(world.path("varco.db"), &good).unwrap();
+    assert!(world.outcome(&[]).await.passes());
 }
