@@ -99,6 +99,8 @@ mod pushed;
 mod record;
 mod registered;
 mod replay;
+mod signal;
+mod subscription;
 mod verify;
 
 pub use answer::{Answer, SignError, Stamp};
@@ -110,7 +112,7 @@ pub use delivery::{
 };
 pub use household::{Gathered, HouseholdPull, MOST_MEMBERS, reduce_household};
 pub use inbox::{FetchSeed, PAGE_MAX, inbox};
-pub use outcome::{Guarded, LoggedOutcome, Outcome, Pending, ReleaseError, Sealed};
+pub use outcome::{Guarded, LoggedOutcome, More, Outcome, Pending, ReleaseError, Sealed};
 pub use push::{Means, RECIPIENTS_MAX, Seed, consign};
 pub use pushed::{Addressed, KeyHeader, Push, PushHeader, PushKey, PushedRecord, RecipientName};
 pub use record::{AgencyRecord, Assurance, Said, SaidOf};
@@ -120,6 +122,8 @@ pub use registered::{
     Waiting, WantedAsk, WithdrawalAsk, WithdrawnItem, Words,
 };
 pub use replay::{Replayed, replay};
+pub use signal::{AuthorizedSignal, SignalAsk, SignalKey, Waits, recheck, signals};
+pub use subscription::{Listed, Seen, Sight, Subscribing, SubscriptionAsk, look, subscribe, unlock};
 pub use verify::{Incoming, Sender, Trust, VerifiedRequest, VerifyError, verify};
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! who may see what, or any value of a record: pseudonyms, digests, identifiers and times are all it sees.
 //!
 //! Imports go down: `submission`, `db`, `anchor`, `keyring` < `fault`, `setup`, `bodies` < `rows`, `plan`, `nodes`, `stored` <
-//! `holds` < `read` < `parcels` < `entry_rows`, `claims` < `statements` < `ledger` < `renewal` < `recover` < `status` <
+//! `holds` < `read` < `parcels`, `signals` < `entry_rows`, `claims` < `statements` < `ledger` < `renewal` < `recover` < `status` <
 //! `linger` < `writer` < `store`.
 
 pub mod anchor;
@@ -30,6 +30,7 @@ pub mod retention;
 mod rows;
 pub mod search;
 pub mod setup;
+pub mod signals;
 mod statements;
 pub mod status;
 pub mod store;
