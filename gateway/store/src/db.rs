@@ -190,6 +190,7 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (31, "holds", include_str!("../migrations/sqlite/0031_holds.sql")),
     (40, "watching", include_str!("../migrations/sqlite/0040_watching.sql")),
     (50, "parcel", include_str!("../migrations/sqlite/0050_parcel.sql")),
+    (60, "signals", include_str!("../migrations/sqlite/0060_signals.sql")),
 ];
 const POSTGRES: &[(i64, &str, &str)] = &[
     (1, "ledger", include_str!("../migrations/postgres/0001_ledger.sql")),
@@ -199,6 +200,7 @@ const POSTGRES: &[(i64, &str, &str)] = &[
     (31, "holds", include_str!("../migrations/postgres/0031_holds.sql")),
     (40, "watching", include_str!("../migrations/postgres/0040_watching.sql")),
     (50, "parcel", include_str!("../migrations/postgres/0050_parcel.sql")),
+    (60, "signals", include_str!("../migrations/postgres/0060_signals.sql")),
 ];
 
 fn schema(versions: &'static [(i64, &'static str, &'static str)]) -> Migrator {

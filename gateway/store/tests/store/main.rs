@@ -29,6 +29,8 @@ mod replicas;
 #[cfg(test)]
 mod search;
 #[cfg(test)]
+mod signals;
+#[cfg(test)]
 mod withdrawal;
 #[cfg(test)]
 mod world;
