@@ -99,9 +99,12 @@ async fn documents_at(app: &App, found: &Found) -> Result<BTreeMap<String, Docum
                 },
                 StreamKind::Restriction => Document::Restrictions(restrictions_in(stream)?),
                 // Nothing is decided by what somebody is told or sent.
-                StreamKind::Emergency | StreamKind::Notice | StreamKind::Parcel | StreamKind::Push => {
-                    continue;
-                }
+                StreamKind::Emergency
+                | StreamKind::Notice
+                | StreamKind::Parcel
+                | StreamKind::Push
+                | StreamKind::Signal
+                | StreamKind::Subscription => continue,
             };
             documents.insert(head.stream.clone(), document.clone());
             app.documents.keep(head, bytes, document);

@@ -14,7 +14,9 @@ use varco_core::exchange::{
     SignError, Stamp, Trust, VerifiedRequest, VerifyError, WithdrawalAsk, authorize, verify,
 };
 use varco_core::hash::Sha256;
-use varco_core::id::{AppealId, CaseId, ConsentId, ExchangeId, IdFault, NoticeId, Pseudonym, RestrictionId};
+use varco_core::id::{
+    AppealId, CaseId, ConsentId, ExchangeId, IdFault, NoticeId, Pseudonym, RestrictionId, SubscriptionId,
+};
 use varco_core::restriction::Restrictions;
 use varco_store::submission::{AppendError, ClaimError, Found, Wanted};
 
@@ -25,6 +27,7 @@ use crate::household;
 use crate::limits::LimitError;
 use crate::pushes::{self, Page};
 use crate::registers::{self, Unreadable};
+use crate::signals::{self, SignalPage, SubscriptionPage};
 use crate::telemetry::metrics;
 
 /// What a verified request is for. Identifiers come from the path; persons only ever come from the body.
@@ -37,6 +40,7 @@ pub enum Call {
     CaseEvent(CaseId),
     ConsentEvent(ConsentId),
     Correct,
+    EndSubscription(SubscriptionId),
     FileAppeal,
     Household,
     Inbox(Page),
@@ -55,6 +59,10 @@ pub enum Call {
     Review(NoticeId),
     SearchConsents,
     SearchRestrictions,
+    Signal,
+    Signals(SignalPage),
+    Subscribe,
+    Subscriptions(SubscriptionPage),
     Withdraw,
 }
 
@@ -69,6 +77,7 @@ impl Call {
             Self::CaseEvent(_) => "case-event",
             Self::ConsentEvent(_) => "consent-event",
             Self::Correct => "correct",
+            Self::EndSubscription(_) => "end-subscription",
             Self::FileAppeal => "file-appeal",
             Self::Household => "household",
             Self::Inbox(_) => "inbox",
@@ -87,6 +96,10 @@ impl Call {
             Self::Review(_) => "review",
             Self::SearchConsents => "search-consents",
             Self::SearchRestrictions => "search-restrictions",
+            Self::Signal => "signal",
+            Self::Signals(_) => "signals",
+            Self::Subscribe => "subscribe",
+            Self::Subscriptions(_) => "subscriptions",
             Self::Withdraw => "withdraw",
         }
     }
@@ -168,6 +181,7 @@ async fn decide(app: &App, call: Call, request: VerifiedRequest, found: Found) -
         Call::CaseEvent(id) => case_event(app, id, request).await,
         Call::ConsentEvent(id) => consent_event(app, id, request).await,
         Call::Correct => correct(app, request).await,
+        Call::EndSubscription(id) => signals::end(app, id, request).await,
         Call::FileAppeal => file_appeal(app, request).await,
         Call::Household => return household::household(app, request).await,
         Call::Inbox(page) => pushes::inbox(app, page, request).await,
@@ -186,6 +200,10 @@ async fn decide(app: &App, call: Call, request: VerifiedRequest, found: Found) -
         Call::Review(id) => review(app, id, request).await,
         Call::SearchConsents => search_consents(app, request).await,
         Call::SearchRestrictions => search_restrictions(app, request).await,
+        Call::Signal => signals::signal(app, request).await,
+        Call::Signals(page) => signals::signals(app, page, request).await,
+        Call::Subscribe => signals::subscribe(app, request).await,
+        Call::Subscriptions(page) => signals::list(app, page, request).await,
         Call::Withdraw => withdraw(app, request).await,
     };
     (done.unwrap_or_else(|outcome| *outcome), Vec::new())
@@ -459,8 +477,8 @@ async fn log(app: &App, outcome: Outcome) -> Result<LoggedOutcome, Unanswered> {
             }
             Ok(pending.release_all(committed.receipt, committed.also, &app.log)?)
         }
-        Err(AppendError::Conflict(_)) => {
-            let (pending, sealed) = pending.conflict().seal(app.salts());
+        Err(conflict @ AppendError::Conflict(_)) => {
+            let (pending, sealed) = pending.conflict(conflict.code()).seal(app.salts());
             let committed = app.store.append(registers::submission(sealed)).await?;
             Ok(pending.release(committed.receipt, &app.log)?)
         }

@@ -30,6 +30,7 @@ pub mod rotation;
 pub mod rules;
 pub mod server;
 pub mod siem;
+pub mod signals;
 pub mod stamps;
 pub mod start;
 pub mod systems;

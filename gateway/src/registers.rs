@@ -8,11 +8,12 @@ use varco_core::case::{self, Case};
 use varco_core::consent::{self, Consent};
 use varco_core::emergency::SealedReason;
 use varco_core::exchange::{
-    self, AuthorizedExchange, Decided, Housemate, KeyHeader, Pull, PushHeader, Sealed, VerifiedRequest,
-    Waiting,
+    self, AuthorizedExchange, Decided, Housemate, KeyHeader, Pull, PushHeader, Sealed, SignalKey,
+    VerifiedRequest, Waiting,
 };
 use varco_core::id::{
     AgencyId, AppealId, CaseId, ConsentId, ExchangeId, FieldId, NoticeId, OfficerId, Pseudonym,
+    SubscriptionId,
 };
 use varco_core::json;
 use varco_core::log::entry::{Kind, Slots};
@@ -21,6 +22,8 @@ use varco_core::notice::{self, Notice, Past, Served};
 use varco_core::parcel::{self, Parcel};
 use varco_core::registry::Registry;
 use varco_core::restriction::{self, Restrictions};
+use varco_core::signal::{self, Subscription};
+use varco_core::time::Timestamp;
 use varco_core::wire::{Evidence, Jtis};
 use varco_jose::{ReaderKey, SEALING_RANDOM};
 use varco_store::read::{PAGE_MAX, ReadError, Stream};
@@ -232,6 +235,35 @@ pub async fn push_key(app: &App, stream: &str) -> Result<Option<KeyHeader>, Unre
     Ok(stream.map(|stream| documents::<KeyHeader, Value>(&stream)).transpose()?.map(|(header, _)| header))
 }
 
+/// What a provider's number for a signal stands for.
+pub async fn signal_key(app: &App, stream: &str) -> Result<Option<SignalKey>, Unreadable> {
+    let stream = app.store.read().stream(stream).await?;
+    let stream = stream.filter(|stream| stream.kind == StreamKind::Signal);
+    Ok(stream.map(|stream| documents::<SignalKey, Value>(&stream)).transpose()?.map(|(key, _)| key))
+}
+
+pub async fn subscription(app: &App, id: &SubscriptionId) -> Result<Option<Subscription>, Unreadable> {
+    let stream = app.store.read().stream(id.as_str()).await?;
+    stream.filter(|stream| stream.kind == StreamKind::Subscription).map(subscription_in).transpose()
+}
+
+/// The subscriptions about a person, whoever's they are and whatever became of them.
+pub async fn subscriptions_about(app: &App, subject: &[Pseudonym]) -> Result<Vec<Subscription>, Unreadable> {
+    let streams = app.store.read().streams_of(subject, StreamKind::Subscription).await?;
+    streams.into_iter().map(subscription_in).collect()
+}
+
+/// A page of an agency's subscriptions, in the order of their identifiers.
+pub async fn subscriptions_of(
+    app: &App,
+    (agency, now): (&AgencyId, Timestamp),
+    after: Option<&SubscriptionId>,
+    most: usize,
+) -> Result<Vec<Subscription>, Unreadable> {
+    let streams = app.store.read().subscriptions_of(agency, now, after, most).await?;
+    streams.into_iter().map(subscription_in).collect()
+}
+
 pub async fn consent(app: &App, id: &ConsentId) -> Result<Option<Consent>, Unreadable> {
     let stream = app.store.read().stream(id.as_str()).await?;
     stream.filter(|stream| stream.kind == StreamKind::Consent).map(consent_of).transpose()
@@ -303,6 +335,11 @@ fn parcel_in(stream: Stream) -> Result<Parcel, Unreadable> {
     Parcel::replay(header, events).map_err(|fault| Unreadable::Damaged(stream.id, fault.to_string()))
 }
 
+fn subscription_in(stream: Stream) -> Result<Subscription, Unreadable> {
+    let (header, events) = documents::<signal::Header, signal::Event>(&stream)?;
+    Subscription::replay(header, events).map_err(|fault| Unreadable::Damaged(stream.id, fault.to_string()))
+}
+
 fn notice_in(stream: Stream) -> Result<Served, Unreadable> {
     let (notice, events) = documents::<Notice, notice::Event>(&stream)?;
     Served::replay(notice, &events).map_err(|fault| Unreadable::Damaged(stream.id, fault.to_string()))
@@ -362,6 +399,7 @@ pub fn submission(sealed: Sealed) -> Submission {
     submission.subjects = sealed.subjects;
     submission.closes = sealed.closes;
     submission.parcels = sealed.parcels;
+    submission.signals = sealed.signals;
     submission.also = sealed.also.into_iter().map(self::submission).collect();
     submission
 }
@@ -378,6 +416,8 @@ fn change(change: exchange::StreamChange) -> Change {
             exchange::StreamKind::Parcel => StreamKind::Parcel,
             exchange::StreamKind::Push => StreamKind::Push,
             exchange::StreamKind::Restriction => StreamKind::Restriction,
+            exchange::StreamKind::Signal => StreamKind::Signal,
+            exchange::StreamKind::Subscription => StreamKind::Subscription,
         },
         expected: change.expected,
         header: change.header,

@@ -15,5 +15,6 @@ mod pushes;
 mod rotation;
 mod rules;
 mod senders;
+mod signals;
 mod story;
 pub mod subject;

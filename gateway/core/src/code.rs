@@ -91,7 +91,11 @@ codes! {
     RequestInvalid "request.invalid" 422 "the request is well formed but says something impossible" "correct the members the detail names";
     RestrictionUnknown "restriction.unknown" 404 "there is no such restriction among those your agency recorded" "only the agency that recorded it for the person lifts it";
     ServerBusy "server.busy" 503 "the gateway has as much work as it can bound" "try again after the time in Retry-After";
+    SignalConflict "signal.conflict" 409 "this sequence number stands for another signal of yours" "count on: give each signal a number of its own";
     SubjectWrongWorld "subject.wrong-world" 422 "the person does not belong in this deployment" "a test deployment takes synthetic people only, a production deployment none of them";
+    SubscriptionConflict "subscription.conflict" 409 "the subscription changed while this request was under way" "list your subscriptions, then repeat what is still needed";
+    SubscriptionTooMany "subscription.too-many" 409 "your agency has as many subscriptions as it may" "end those that are no longer needed, then subscribe again";
+    SubscriptionUnknown "subscription.unknown" 404 "there is no such subscription of your agency" "list your subscriptions";
     WireAudience "wire.audience" 400 "a token is for another audience" "set aud to the audience in the OpenAPI document";
     WireAlgorithm "wire.algorithm" 400 "a token is signed with an algorithm that its key does not use here" "sign with the algorithm registered for the key";
     WireCertificate "wire.certificate" 400 "the seal certificate is not acceptable" "check chain, validity, key usage and revocation";

@@ -14,6 +14,13 @@
 //!        --attempt--> (PendingDelivery, Sealed) --the ledger commits--> Receipt --release--> LoggedDelivery --write--> Handover
 //! ```
 //!
+//! A signal that a record has changed takes neither values nor fields with it, and the same decision:
+//!
+//! ```text
+//! Subscription --look--> it stands (when a signal is made)   Signal --recheck--> AuthorizedSignal
+//!        --signals--> Outcome --seal, ledger, release, sign--> those of the page whose own entries the log holds
+//! ```
+//!
 //! Each arrow consumes its left side, and nothing here is `Clone`. The ledger lives in another crate, where privacy
 //! cannot help, so [`Pending::release`] takes evidence instead of trust: a receipt that names this outcome's leaf,
 //! with a checkpoint signed by the log's key, which signs only what has been committed.
@@ -54,6 +61,12 @@
 //! ```compile_fail,E0451
 //! fn forge(parcel: varco_core::parcel::Parcel) -> varco_core::exchange::AuthorizedParcel {
 //!     varco_core::exchange::AuthorizedParcel { parcel, ..todo!() }
+//! }
+//! ```
+//! Nor can the decision before a signal is told (E0451):
+//! ```compile_fail,E0451
+//! fn forge(subscription: varco_core::signal::Subscription) -> varco_core::exchange::AuthorizedSignal {
+//!     varco_core::exchange::AuthorizedSignal { subscription, ..todo!() }
 //! }
 //! ```
 //! Neither a pushed record nor a copy out of its lock can be serialised (E0277):
@@ -99,6 +112,8 @@ mod pushed;
 mod record;
 mod registered;
 mod replay;
+mod signal;
+mod subscription;
 mod verify;
 
 pub use answer::{Answer, SignError, Stamp};
@@ -110,7 +125,7 @@ pub use delivery::{
 };
 pub use household::{Gathered, HouseholdPull, MOST_MEMBERS, reduce_household};
 pub use inbox::{FetchSeed, PAGE_MAX, inbox};
-pub use outcome::{Guarded, LoggedOutcome, Outcome, Pending, ReleaseError, Sealed};
+pub use outcome::{Guarded, LoggedOutcome, More, Outcome, Pending, ReleaseError, Sealed};
 pub use push::{Means, RECIPIENTS_MAX, Seed, consign};
 pub use pushed::{Addressed, KeyHeader, Push, PushHeader, PushKey, PushedRecord, RecipientName};
 pub use record::{AgencyRecord, Assurance, Said, SaidOf};
@@ -120,6 +135,8 @@ pub use registered::{
     Waiting, WantedAsk, WithdrawalAsk, WithdrawnItem, Words,
 };
 pub use replay::{Replayed, replay};
+pub use signal::{AuthorizedSignal, SignalAsk, SignalKey, Waits, recheck, signals};
+pub use subscription::{Listed, Seen, Sight, Subscribing, SubscriptionAsk, look, subscribe, unlock};
 pub use verify::{Incoming, Sender, Trust, VerifiedRequest, VerifyError, verify};
 
 #[cfg(test)]

@@ -136,6 +136,10 @@ text_id! {
     RestrictionId, uuid, "a restriction: a lower-case UUID"
 }
 text_id! {
+    /// A subscription to change signals: named by the exchange that opened it.
+    SubscriptionId, uuid, "a subscription: a lower-case UUID"
+}
+text_id! {
     /// A token's `jti`: 1 to 128 printable ASCII characters.
     TokenId, |t| (1..=128).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_graphic()),
     "a token identifier of 1 to 128 printable ASCII characters"
@@ -210,6 +214,13 @@ impl TokenId {
 
 /// A restriction is named by the exchange that recorded it.
 impl From<&ExchangeId> for RestrictionId {
+    fn from(exchange: &ExchangeId) -> Self {
+        Self(exchange.0.clone())
+    }
+}
+
+/// A subscription is named by the exchange that opened it.
+impl From<&ExchangeId> for SubscriptionId {
     fn from(exchange: &ExchangeId) -> Self {
         Self(exchange.0.clone())
     }

@@ -18,6 +18,7 @@ use crate::id::{AgencyId, ConsentId, ExchangeId, FieldId, PurposeId, RecordTypeI
 use crate::json;
 use crate::log::entry::{Kind, Slots};
 use crate::log::leaf::Leaf;
+use crate::policy::record::RecordType;
 use crate::policy::reduce::Outcome;
 use crate::policy::{Category, ConsentRole, Policy, Visibility};
 use crate::registry::Registry;
@@ -159,6 +160,12 @@ struct Body {
     emergency: Option<Declared>,
     #[serde(default)]
     corrects: Option<Corrected>,
+    /// What a provider told the gateway, and nobody else yet.
+    #[serde(default)]
+    signalled: Option<Value>,
+    /// A change that an agency was told of, without any field.
+    #[serde(default)]
+    signal: Option<Value>,
     /// Set in the entry of an earlier report.
     #[serde(default)]
     report: Option<Value>,
@@ -228,7 +235,7 @@ impl Sources<'_> {
     /// A disclosure the reader may know of; `None` for everything else.
     fn line(&self, leaf: &Leaf, body: &Body, reader: Reader) -> Option<Line> {
         let content = leaf.content();
-        if !matches!(content.kind, Kind::Delivery | Kind::Disclosure) {
+        if !matches!(content.kind, Kind::Delivery | Kind::Disclosure) || body.signalled.is_some() {
             return None;
         }
         let policy = content.policy.as_ref().and_then(|sha256| (self.policy)(sha256));
@@ -243,6 +250,11 @@ impl Sources<'_> {
             let category = kind.and_then(|kind| kind.field(kind.find(field)?)).map(|field| field.category);
             reader.capacity == Capacity::Subject || category != Some(Category::Protected)
         };
+        // That a record has changed tells of all its fields.
+        let protects = |kind: &Arc<RecordType>| kind.fields.iter().any(|field| !is_for(&field.id));
+        if body.signal.is_some() && kind.is_some_and(protects) {
+            return None;
+        }
         let label = |field: &FieldId| {
             let found = kind.and_then(|kind| kind.field(kind.find(field)?));
             found.map_or_else(|| field.to_string(), |field| field.label.clone())

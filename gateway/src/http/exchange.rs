@@ -12,6 +12,7 @@ use axum::http::header::{CACHE_CONTROL, HeaderName, HeaderValue, LOCATION};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use serde::de::DeserializeOwned;
 use varco_core::code::Code;
 use varco_core::exchange::{Answer, Incoming};
 use varco_core::registry::{Identity, Side};
@@ -21,7 +22,6 @@ use super::problem::Problem;
 use super::{admin, alerts, auditor, incidents, orders, public, receipt, search, shards, status, timestamps};
 use crate::app::App;
 use crate::inbound::{self, Call, Unanswered};
-use crate::pushes::Page;
 use crate::server::Peer;
 use crate::telemetry::{Trace, metrics, observe};
 
@@ -35,7 +35,7 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/pulls/household", post(all(|| Call::Household)))
         .route("/pushes", post(all(|| Call::Push)))
         .route("/pushes/{id}", get(one(Call::ReadPush)))
-        .route("/inbox", get(inbox))
+        .route("/inbox", get(page(Call::Inbox)))
         .route("/inbox/{id}/ack", post(one(Call::AcknowledgeDelivery)))
         .route("/appeals", get(all(|| Call::Appeals)).post(all(|| Call::FileAppeal)))
         .route("/appeals/{id}", get(one(Call::ReadAppeal)))
@@ -54,6 +54,9 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/notices", get(all(|| Call::Notices)))
         .route("/notices/{id}/ack", post(one(Call::Acknowledge)))
         .route("/notices/{id}/review", post(one(Call::Review)))
+        .route("/signals", get(page(Call::Signals)).post(all(|| Call::Signal)))
+        .route("/subscriptions", get(page(Call::Subscriptions)).post(all(|| Call::Subscribe)))
+        .route("/subscriptions/{id}/end", post(one(Call::EndSubscription)))
         .route("/subjects/report", post(all(|| Call::Report)))
         .route("/corrections", post(all(|| Call::Correct)))
         .route("/exchanges/{id}/receipt", get(receipt::receipt))
@@ -102,12 +105,18 @@ where
     move |app, id, sent| Box::pin(sent.carry(app, id.parse().map(call)))
 }
 
-/// `GET /inbox`: where its page begins and how long it is stand in the query, and say nothing of a person.
-async fn inbox(app: Shared, page: Result<Query<Page>, QueryRejection>, sent: Received) -> Response {
-    let call = page.map(|Query(page)| Call::Inbox(page));
+/// The handler of a list: where its page begins and how long it is stand in the query, and say nothing of a person.
+fn page<T>(
+    call: fn(T) -> Call,
+) -> impl Fn(Shared, Asked<T>, Received) -> Carried + Clone + Send + Sync + 'static
+where
+    T: DeserializeOwned + Send + 'static,
+{
     let wrong = |_| Problem::new(Code::HttpBadRequest).detail("expected `after` and `limit`, or neither");
-    sent.carry(app, call.map_err(wrong)).await
+    move |app, page, sent| Box::pin(sent.carry(app, page.map(|Query(page)| call(page)).map_err(wrong)))
 }
+
+type Asked<T> = Result<Query<T>, QueryRejection>;
 
 /// An identifier in a path: of a case or a consent, never of a person.
 struct Named(String);

@@ -59,6 +59,11 @@ fn describe() {
     describe_counter!("varco_fetches_total", "Requests to agencies' systems, by agency and outcome");
     describe_histogram!("varco_fetch_duration_seconds", Unit::Seconds, "Time an agency's system took");
     describe_counter!("varco_parcels_total", "Steps of pushed copies: delivered, failed, cancelled, dead");
+    describe_counter!(
+        "varco_signals_total",
+        "Change signals: accepted, refused; made, told or withheld, one for each subscription"
+    );
+    describe_counter!("varco_subscriptions_total", "Subscriptions: opened, refused, ended by their agency");
     describe_gauge!("varco_outbox_waiting", "Pushed copies that wait for their recipients");
     describe_gauge!("varco_outbox_oldest_seconds", "How long the oldest of them has waited");
     describe_gauge!("varco_outbox_dead", "Pushed copies that nobody took over, of the last month");
@@ -132,6 +137,16 @@ pub fn fetch(provider: &AgencyId, outcome: &'static str, duration: Duration) {
 /// `step` is `cancelled`, `dead`, `delivered` or `failed`.
 pub fn parcel(step: &'static str) {
     counter!("varco_parcels_total", "step" => step).increment(1);
+}
+
+/// `step` is `accepted`, `made`, `refused`, `told` or `withheld`.
+pub fn signals(step: &'static str, count: usize) {
+    counter!("varco_signals_total", "step" => step).increment(u64::try_from(count).unwrap_or(u64::MAX));
+}
+
+/// `step` is `ended`, `opened` or `refused`.
+pub fn subscription(step: &'static str) {
+    counter!("varco_subscriptions_total", "step" => step).increment(1);
 }
 
 /// What waits for delivery, how long the oldest of it has, and what never will be.

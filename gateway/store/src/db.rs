@@ -191,6 +191,7 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (40, "watching", include_str!("../migrations/sqlite/0040_watching.sql")),
     (50, "parcel", include_str!("../migrations/sqlite/0050_parcel.sql")),
     (51, "code", include_str!("../migrations/sqlite/0051_code.sql")),
+    (60, "signals", include_str!("../migrations/sqlite/0060_signals.sql")),
     (80, "shards", include_str!("../migrations/sqlite/0080_shards.sql")),
 ];
 const POSTGRES: &[(i64, &str, &str)] = &[
@@ -202,6 +203,7 @@ const POSTGRES: &[(i64, &str, &str)] = &[
     (40, "watching", include_str!("../migrations/postgres/0040_watching.sql")),
     (50, "parcel", include_str!("../migrations/postgres/0050_parcel.sql")),
     (51, "code", include_str!("../migrations/postgres/0051_code.sql")),
+    (60, "signals", include_str!("../migrations/postgres/0060_signals.sql")),
     (80, "shards", include_str!("../migrations/postgres/0080_shards.sql")),
 ];
 

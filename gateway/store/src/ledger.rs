@@ -32,6 +32,7 @@ use crate::plan::{Known, Plan, Verdict};
 use crate::renewal::{self, Renewal};
 use crate::rows::{self, Script};
 use crate::setup::{Names, Setup};
+use crate::signals;
 use crate::statements::{self, Emptied, Lock, State, Wal};
 use crate::stored;
 use crate::submission::{Claim, ClaimError, Found, Submission, Wanted};
@@ -457,6 +458,15 @@ impl Ledger {
     /// Forgets the dead that were counted long enough.
     pub async fn forget_dead(&mut self, before: Timestamp) -> Result<(), sqlx::Error> {
         parcels::forget(&mut self.link, before).await
+    }
+
+    /// Forgets subscriptions that have come to their end, and signals that nobody read for too long.
+    pub async fn forget_signals(&mut self, now: Timestamp) -> Result<(), sqlx::Error> {
+        if signals::forget(&mut self.link, now, now.minus(varco_core::signal::KEPT)).await? > 0 {
+            // Whom a subscription was about lay under lock, and may still lie so in the WAL.
+            self.residue = Residue::Possible;
+        }
+        Ok(())
     }
 
     pub async fn close(self) {

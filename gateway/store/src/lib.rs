@@ -5,7 +5,7 @@
 //! who may see what, or any value of a record: pseudonyms, digests, identifiers and times are all it sees.
 //!
 //! Imports go down: `submission`, `db`, `anchor`, `keyring` < `fault`, `setup`, `bodies` < `rows`, `plan`, `nodes`, `stored` <
-//! `holds` < `read` < `trees` < `parcels` < `entry_rows`, `claims` < `statements` < `shards` < `ledger` < `renewal` < `recover` < `status` <
+//! `holds` < `read` < `trees` < `parcels`, `signals` < `entry_rows`, `claims` < `statements` < `shards` < `ledger` < `renewal` < `recover` < `status` <
 //! `linger` < `writer` < `store`.
 
 pub mod anchor;
@@ -31,6 +31,7 @@ mod rows;
 pub mod search;
 pub mod setup;
 mod shards;
+pub mod signals;
 mod statements;
 pub mod status;
 pub mod store;

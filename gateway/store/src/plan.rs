@@ -10,6 +10,7 @@ use varco_core::id::{AgencyId, ExchangeId, Pseudonym};
 use varco_core::log::entry::{Draft, Erases, Kind, Slots};
 use varco_core::log::leaf::Leaf;
 use varco_core::parcel::{Custody, ParcelChange};
+use varco_core::signal::SignalChange;
 use varco_core::time::Timestamp;
 
 use crate::submission::{
@@ -111,6 +112,7 @@ pub struct Plan<'a> {
     pub erases: Vec<(Kind, &'a Erases)>,
     pub holds: Vec<&'a Hold>,
     pub parcels: Vec<&'a ParcelChange>,
+    pub signals: Vec<&'a SignalChange>,
 }
 
 impl<'a> Plan<'a> {
@@ -132,6 +134,7 @@ impl<'a> Plan<'a> {
             erases: Vec::new(),
             holds: Vec::new(),
             parcels: Vec::new(),
+            signals: Vec::new(),
         }
     }
 
@@ -197,6 +200,7 @@ impl<'a> Plan<'a> {
             self.change(&submission.changes);
             self.artifacts.extend(submission.artifacts.iter().map(|artifact| (artifact.sha256(), artifact)));
             self.parcels.extend(&submission.parcels);
+            self.signals.extend(&submission.signals);
         }
         self.known.entries.insert(name(draft));
         self.closes.extend(&submission.closes);
@@ -210,7 +214,8 @@ impl<'a> Plan<'a> {
     /// Whether bytes are deleted that may still be readable in SQLite's WAL.
     pub fn deletes(&self) -> bool {
         let goes = |change: &&ParcelChange| matches!(change.custody, Custody::Bury | Custody::Remove);
-        !self.erases.is_empty() || self.parcels.iter().any(goes)
+        let ends = |change: &&SignalChange| matches!(change, SignalChange::End { .. });
+        !self.erases.is_empty() || self.parcels.iter().any(goes) || self.signals.iter().any(ends)
     }
 
     /// The index of the next entry.
@@ -325,6 +330,7 @@ fn check_one(submission: &Submission) -> Result<(), AppendError> {
     drafts.into_iter().flatten().try_for_each(check_draft).map_err(AppendError::Invalid)?;
     let too_many = submission.changes.len() > Submission::CHANGES_MAX
         || submission.parcels.len() > Submission::CHANGES_MAX
+        || submission.signals.len() > Submission::SIGNALS_MAX
         || submission.subjects.len() > Submission::SUBJECTS_MAX
         || guard.is_some_and(|guard| guard.epochs.len() > Submission::EPOCHS_MAX)
         || submission.changes.iter().any(|change| change.subjects.len() > Submission::SUBJECTS_MAX);

@@ -16,6 +16,7 @@ use crate::holds;
 use crate::parcels;
 use crate::plan::{Known, Plan, StreamHead};
 use crate::rows::{Cell, Insert, Length, ROWS_MAX, Script, execute, fetch, insert};
+use crate::signals;
 use crate::submission::{Claim, StreamEpoch, StreamKind};
 use crate::trees::Shard;
 
@@ -261,6 +262,7 @@ pub async fn write(
     entry_rows::write(link, plan, hashes, sealing).await?;
     write_streams(link, plan).await?;
     parcels::write(link, &plan.parcels, plan.at()).await?;
+    signals::write(link, &plan.signals).await?;
     let artifacts = plan.artifacts.iter().map(|(sha256, artifact)| {
         [
             Cell::Bytes(sha256.as_bytes().to_vec()),

@@ -8,6 +8,7 @@ use varco_core::id::{AgencyId, ExchangeId, Pseudonym, TokenId};
 use varco_core::log::entry::{Draft, Kind};
 use varco_core::log::proof::Receipt;
 use varco_core::parcel::ParcelChange;
+use varco_core::signal::SignalChange;
 use varco_core::time::Timestamp;
 
 /// The right to carry out one exchange for one token. Durable before anything is fetched.
@@ -86,6 +87,8 @@ pub struct Submission {
     pub hold: Option<Hold>,
     /// Copies to keep or to delete if `draft` is committed.
     pub parcels: Vec<ParcelChange>,
+    /// Subscriptions and signals to keep or to delete if `draft` is committed. At most [`Submission::SIGNALS_MAX`].
+    pub signals: Vec<SignalChange>,
     /// Further entries, each with what belongs to it, that become durable with this one or not at all. They close no
     /// claim, bring no artifact, order no erasure, have no further ones, and change no stream that another changes. At
     /// most [`Submission::ALSO_MAX`].
@@ -137,8 +140,11 @@ impl Submission {
     /// An exchange rests on a case, and for each of up to 32 people of a household on a consent and on what they have
     /// restricted, under up to six epochs of the keys.
     pub const EPOCHS_MAX: usize = 256;
-    /// A push has 16 recipients, an inbox's page 20 copies.
+    /// A push has 16 recipients, an inbox's page 20 copies, one of signals 32.
     pub const ALSO_MAX: usize = 32;
+    /// A record that changed concerns 16 subscriptions of each of some dozen agencies; of signals that may not be told any
+    /// more, as many are looked at for one answer.
+    pub const SIGNALS_MAX: usize = 512;
     /// A copy is less than the request it came with, which is at most 256 KiB, and its lock adds 100 bytes.
     pub const COPY_MAX: usize = 512 * 1024;
     /// One change: a header with 64 scope items of 1 KiB, and as much again.
@@ -160,6 +166,7 @@ impl Submission {
             keeping: None,
             hold: None,
             parcels: Vec::new(),
+            signals: Vec::new(),
             also: Vec::new(),
         }
     }
@@ -199,10 +206,14 @@ pub enum StreamKind {
     Push,
     /// What a person asked not to be shown.
     Restriction,
+    /// The numbers that providers know their signals by.
+    Signal,
+    /// An agency's wish to be told when a record changes.
+    Subscription,
 }
 
 impl StreamKind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Appeal,
         Self::Case,
         Self::Consent,
@@ -211,6 +222,8 @@ impl StreamKind {
         Self::Parcel,
         Self::Push,
         Self::Restriction,
+        Self::Signal,
+        Self::Subscription,
     ];
 
     pub const fn text(self) -> &'static str {
@@ -223,6 +236,8 @@ impl StreamKind {
             Self::Parcel => "parcel",
             Self::Push => "push",
             Self::Restriction => "restriction",
+            Self::Signal => "signal",
+            Self::Subscription => "subscription",
         }
     }
 
@@ -371,6 +386,8 @@ impl AppendError {
                 StreamKind::Consent | StreamKind::Emergency | StreamKind::Notice | StreamKind::Restriction,
             ) => Code::ConsentConflict,
             Self::Conflict(StreamKind::Parcel | StreamKind::Push) => Code::PushConflict,
+            Self::Conflict(StreamKind::Signal) => Code::SignalConflict,
+            Self::Conflict(StreamKind::Subscription) => Code::SubscriptionConflict,
             Self::ClaimGone | Self::Unavailable(_) => Code::LogUnavailable,
             Self::Held(_) => Code::LogHeld,
             Self::HoldUnknown(_) => Code::LogOrderInvalid,

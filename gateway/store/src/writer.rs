@@ -413,6 +413,7 @@ impl Writer {
         let work = async {
             ledger.forget(now.minus(REMEMBERED)).await?;
             ledger.forget_dead(now.minus(DEAD_SHOWN)).await?;
+            ledger.forget_signals(now).await?;
             let entered = ledger.interrupt(&Whose::Before(now.minus(STALE)), now).await?;
             ledger.tidy().await?;
             Ok::<_, CommitError>(entered)

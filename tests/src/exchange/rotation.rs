@@ -28,7 +28,7 @@ fn epochs(world: &World) -> (u16, Vec<u16>) {
 }
 
 /// Learns the second key first, then writes under it.
-async fn rotate(world: &World) {
+pub(super) async fn rotate(world: &World) {
     let first = old(world);
     write(world, &format!("current 1\n{first}{SECOND}"));
     until("the new key is known", async || epochs(world) == (1, vec![1, 2])).await;

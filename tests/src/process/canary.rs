@@ -129,6 +129,7 @@ async fn through_every_door(deployed: &Deployed, anna: &Situation, pull: &Value)
     household["members"] = member;
     deployed.provider.play(Play::Record(planted()));
     assert_eq!(anna.cpi.post("/pulls/household", &household).await.status, 200);
+    subscribe_and_signal(deployed, anna, pull).await;
     let emergency = json!({ "danger": "life", "cannot_consent": "unconscious",
         "reason": format!("{REASON}: la signora è sola e non risponde al telefono") });
     let mut urgent =
@@ -147,6 +148,23 @@ async fn through_every_door(deployed: &Deployed, anna: &Situation, pull: &Value)
     let restriction =
         json!({ "subject": crate::world::family::person(1), "ground": "concealment", "word": word });
     assert_eq!(anna.capannori.post("/restrictions", &restriction).await.status, 201);
+}
+
+/// A subscription that stays open, with its person under lock, and a signal that was read and stays.
+async fn subscribe_and_signal(deployed: &Deployed, anna: &Situation, pull: &Value) {
+    let told = anna.cpi.post("/subscriptions", pull).await;
+    assert_eq!(told.status, 201, "{:?}", told.body);
+    let id = told.body["subscription"]["id"].as_str().unwrap().to_owned();
+    let mut signal = json!({ "record_type": pull["record_type"], "subject": pull["subject"],
+        "signal_type": "UPDATE", "controls": [], "sequence": 1 });
+    assert_eq!(anna.capannori.post("/signals", &signal).await.status, 202);
+    assert_eq!(anna.cpi.get("/signals").await.body["signals"].as_array().unwrap().len(), 1);
+    signal["controls"] = json!([STRAY]);
+    signal["sequence"] = json!(2);
+    assert_eq!(anna.capannori.post("/signals", &signal).await.status, 422);
+    let log = deployed.log().await;
+    assert!(log.subscription_person(&id.parse().unwrap()).await.unwrap().is_some(), "nobody is under lock");
+    log.close().await;
 }
 
 /// The whole log with its bodies, as an auditor takes it away, into the folder that is searched.

@@ -12,6 +12,7 @@ use crate::wire::{self, AnswerClaims, SignFault, Signer};
 use super::delivery::Released;
 use super::outcome::{Account, Branch, Disclosed, End, LoggedOutcome, Refused};
 use super::push::Consigned;
+use super::signal::Page;
 
 /// What an answer is signed with.
 pub struct Stamp<'a> {
@@ -56,13 +57,14 @@ impl LoggedOutcome {
             | End::Fetch { .. }
             | End::Push { .. }
             | End::Register { .. }
-            | End::Report { .. } => None,
+            | End::Report { .. }
+            | End::Signals { .. } => None,
         };
         let outcome = match &self.outcome.end {
             End::Deny(_) => "denied",
             End::Disclose(_) => "disclosed",
             End::Fail { .. } => "failed",
-            End::Fetch { .. } => "fetched",
+            End::Fetch { .. } | End::Signals { .. } => "fetched",
             End::Push { .. } if code.is_some() => "denied",
             End::Push { .. } => "pushed",
             End::Register { .. } | End::Report { .. } => "registered",
@@ -94,6 +96,10 @@ impl LoggedOutcome {
                 body.insert("report_jws".into(), Value::String(sealed));
                 body.insert("receipt".into(), receipt);
                 (200, json::canonical(&Value::Object(body)))
+            }
+            End::Signals { told, after, more, .. } => {
+                let page = Page { told, after, more };
+                page.written(&account.request.exchange, &self.also, receipt)
             }
         };
         let mut answer = sign_body(account, (status, body), outcome, code, stamp)?;
@@ -203,9 +209,12 @@ pub(super) fn member(logged: LoggedOutcome, stamp: &Stamp<'_>) -> Result<String,
         End::Disclose(disclosed) => disclosure(&account, disclosed, &receipt, stamp, Some("disclosed")),
         // The provider could not be asked: nothing of the person is told by that.
         End::Fail { code, .. } => Ok(left("failed", Some(code))),
-        End::Deny(_) | End::Fetch { .. } | End::Push { .. } | End::Register { .. } | End::Report { .. } => {
-            Ok(left("left_out", None))
-        }
+        End::Deny(_)
+        | End::Fetch { .. }
+        | End::Push { .. }
+        | End::Register { .. }
+        | End::Report { .. }
+        | End::Signals { .. } => Ok(left("left_out", None)),
     }
 }
 

@@ -86,6 +86,25 @@ pub struct AuthorizedExchange {
 /// Decides. Every denial names its code; a denied field names its layer and reason, unless it must not be told apart
 /// from an absent one.
 pub fn authorize(request: VerifiedRequest, pull: Pull, known: &Known<'_>) -> Authorized {
+    authorize_as(request, pull, known, Concealment::Counts)
+}
+
+/// Whether what a person asked to be concealed takes part in a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Concealment {
+    Counts,
+    /// Nothing is fetched or shown on the strength of this decision, so that an answer that depended on concealments would
+    /// tell of them what an absent value never can.
+    Unseen,
+}
+
+/// The same decision, for a pull or for what stands for later ones.
+pub(super) fn authorize_as(
+    request: VerifiedRequest,
+    pull: Pull,
+    known: &Known<'_>,
+    concealment: Concealment,
+) -> Authorized {
     let now = request.at;
     let mut account = Account::new(request);
     account.provider = Some(pull.provider.clone());
@@ -117,7 +136,7 @@ pub fn authorize(request: VerifiedRequest, pull: Pull, known: &Known<'_>) -> Aut
         provider: Party { agency: provider.id.clone(), kind: provider.kind, office: None },
         case: known.case.and_then(|case| case.fact(&known.pseudonyms, &asks, now)),
     };
-    let facts = facts(asks, known, now);
+    let facts = facts(asks, known, now).seen(concealment);
     account.decision = decision(now, &pull.record_type, &pull.purpose, pull.fields.as_deref(), &facts);
     if let Some(emergency) = &emergency {
         let said = json!({ "declared": emergency, "reason": known.reasons });
@@ -179,6 +198,17 @@ pub(super) fn facts(asks: Asks<'_>, known: &Known<'_>, now: Timestamp) -> Facts 
     let consents = known.consents.iter().flat_map(|consent| consent.facts(&asked, now)).collect();
     let restrictions = known.restrictions.iter().flat_map(|held| held.facts(&narrows, now)).collect();
     Facts { provider, consumer, case, consents, restrictions, acts: Vec::new(), openings, household }
+}
+
+impl Facts {
+    pub(super) fn seen(mut self, concealment: Concealment) -> Self {
+        if concealment == Concealment::Unseen {
+            let stays = |held: &consent::Restriction| held.effect != RestrictionEffect::Conceal;
+            self.restrictions.retain(stays);
+            self.household.iter_mut().for_each(|member| member.restrictions.retain(stays));
+        }
+        self
+    }
 }
 
 /// Whatever is allowed.

@@ -255,6 +255,7 @@ impl AuthorizedParcel {
             closes: None,
             also: Vec::new(),
             parcels: Vec::new(),
+            signals: Vec::new(),
         };
         (PendingDelivery { parcel: self, expected }, sealed)
     }
@@ -435,6 +436,7 @@ fn entry_of(parcel: &Parcel, draft: Draft) -> Sealed {
         closes: None,
         also: Vec::new(),
         parcels: Vec::new(),
+        signals: Vec::new(),
     }
 }
 

@@ -139,6 +139,7 @@ impl Gathered {
                 kind: Kind::Read,
                 changes: Vec::new(),
                 parcels: Vec::new(),
+                signals: Vec::new(),
                 status: 200,
                 body,
             },
@@ -177,7 +178,8 @@ impl Outcome {
             | End::Fetch { .. }
             | End::Push { .. }
             | End::Register { .. }
-            | End::Report { .. }) => {
+            | End::Report { .. }
+            | End::Signals { .. }) => {
                 return Self { end, ..self };
             }
         };

@@ -10,12 +10,14 @@ use crate::id::{AgencyId, CaseId, ExchangeId, Pseudonym, PurposeId, RecordTypeId
 use crate::log::entry::{Commitments, Draft, Kind, Slot, Slots};
 use crate::log::proof::{LogVerifier, ProofFault, Receipt};
 use crate::parcel::ParcelChange;
+use crate::signal::SignalChange;
 
 use super::bodies::{operator_body, slots};
 use super::delivery::{AuthorizedParcel, PendingDelivery, Released};
 use super::push::Consigned;
 use super::pushed;
-use super::registered::{StreamChange, StreamKind};
+use super::registered::StreamChange;
+use super::signal::Told;
 use super::verify::{Sender, VerifiedRequest};
 
 /// The end of a verified request. One request has exactly one, and the log has an entry for it.
@@ -69,6 +71,7 @@ pub(in crate::exchange) enum End {
         kind: Kind,
         changes: Vec<StreamChange>,
         parcels: Vec<ParcelChange>,
+        signals: Vec<SignalChange>,
         status: u16,
         body: Map<String, Value>,
     },
@@ -76,6 +79,21 @@ pub(in crate::exchange) enum End {
     Report {
         body: Map<String, Value>,
     },
+    /// Signals that wait for the agency, the ones that may not be told any more, and where the page begins and whether it
+    /// ends with more to come.
+    Signals {
+        told: Vec<Told>,
+        gone: Vec<SignalChange>,
+        after: u64,
+        more: More,
+    },
+}
+
+/// Whether something follows a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum More {
+    Follows,
+    Nothing,
 }
 
 /// One copy of an inbox's answer, with what is random about its entry.
@@ -131,6 +149,8 @@ pub struct Sealed {
     pub also: Vec<Self>,
     /// Copies to keep or to delete, with the entry itself.
     pub parcels: Vec<ParcelChange>,
+    /// The same of subscriptions and signals.
+    pub signals: Vec<SignalChange>,
 }
 
 /// The epochs a disclosure rests on, and the denial that is true if one of them has moved.
@@ -232,7 +252,7 @@ impl Outcome {
             End::Fetch { .. } => Kind::Read,
             End::Push { consigned, .. } if consigned.iter().any(Consigned::is_kept) => Kind::Delivery,
             End::Push { .. } => Kind::Denial,
-            End::Report { .. } => Kind::Read,
+            End::Report { .. } | End::Signals { .. } => Kind::Read,
             End::Register { kind, .. } => *kind,
         }
     }
@@ -249,7 +269,8 @@ impl Outcome {
             | End::Fetch { .. }
             | End::Push { .. }
             | End::Register { .. }
-            | End::Report { .. } => None,
+            | End::Report { .. }
+            | End::Signals { .. } => None,
         }
     }
 
@@ -265,7 +286,8 @@ impl Outcome {
             | End::Fetch { .. }
             | End::Push { .. }
             | End::Register { .. }
-            | End::Report { .. } => (None, None),
+            | End::Report { .. }
+            | End::Signals { .. } => (None, None),
         }
     }
 
@@ -284,6 +306,7 @@ impl Outcome {
             closes: self.account.request.within.is_none().then(|| draft.id.clone()),
             also: Vec::new(),
             parcels: Vec::new(),
+            signals: Vec::new(),
             draft,
         };
         let mut deliveries = Vec::new();
@@ -306,13 +329,18 @@ impl Outcome {
                 sealed.changes = pushed::streams(&self.account, consigned, fingerprint.take());
                 sealed.also = consigned.iter().map(|one| one.seal(&self.account)).collect();
             }
-            End::Register { changes, parcels, .. } => {
+            End::Register { changes, parcels, signals, .. } => {
                 (sealed.changes, sealed.parcels) = (std::mem::take(changes), std::mem::take(parcels));
+                sealed.signals = std::mem::take(signals);
+            }
+            End::Signals { told, gone, .. } => {
+                sealed.also = told.iter().map(|one| one.seal(&self.account)).collect();
+                sealed.signals = std::mem::take(gone);
             }
             End::Deny(_) | End::Fail { .. } | End::Report { .. } => {}
         }
         let also = match &self.end {
-            End::Push { .. } => &*sealed.also,
+            End::Push { .. } | End::Signals { .. } => &*sealed.also,
             End::Deny(_)
             | End::Disclose(_)
             | End::Fail { .. }
@@ -344,12 +372,11 @@ impl Outcome {
             | End::Fetch { .. }
             | End::Push { .. }
             | End::Register { .. }
-            | End::Report { .. } => {}
+            | End::Report { .. }
+            | End::Signals { .. } => {}
         }
         let mut draft = Draft::new(self.kind(), account.request.exchange.clone());
-        // Who sends receives nothing: its recipients' entries say who does.
-        let is_push = matches!(self.end, End::Push { .. });
-        draft.consumer = (!is_push).then(|| account.request.sender.agency.clone());
+        draft.consumer = (!self.only_sends()).then(|| account.request.sender.agency.clone());
         draft.provider.clone_from(&account.provider);
         draft.purpose.clone_from(&account.purpose);
         draft.record_type.clone_from(&account.record_type);
@@ -357,6 +384,13 @@ impl Outcome {
         draft.policy = account.policy.as_ref().map(|policy| policy.sha256);
         draft.slots = account.slots(decision, salts);
         draft
+    }
+
+    /// Who sends or signals receives nothing: the entries of its recipients say who does.
+    fn only_sends(&self) -> bool {
+        let own = self.account.provider.as_ref() == Some(&self.account.request.sender.agency);
+        matches!(self.end, End::Push { .. })
+            || own && matches!(self.end, End::Register { kind: Kind::Delivery, .. })
     }
 
     /// The entry that is true when consent or case moved before the disclosure was committed.
@@ -403,16 +437,9 @@ impl Account {
 }
 
 impl Pending {
-    /// The ledger refused because another change came first: that is this request's outcome.
-    pub fn conflict(self) -> Outcome {
-        let is_appeal =
-            |changes: &Vec<StreamChange>| changes.iter().any(|change| change.kind == StreamKind::Appeal);
-        let code = match (self.outcome.kind(), &self.outcome.end) {
-            (_, End::Register { changes, .. }) if is_appeal(changes) => Code::AppealConflict,
-            (Kind::Consent, _) => Code::ConsentConflict,
-            (Kind::Delivery, _) => Code::PushConflict,
-            (_, _) => Code::CaseConflict,
-        };
+    /// The ledger refused because another change came first, of the document that `code` tells: that is this request's
+    /// outcome.
+    pub fn conflict(self, code: Code) -> Outcome {
         let detail = "another change was recorded while this one was under way".to_owned();
         Outcome { account: self.outcome.account, end: End::Fail { code, detail } }
     }

@@ -343,6 +343,7 @@ impl Consigned {
             closes: None,
             also: Vec::new(),
             parcels: Vec::new(),
+            signals: Vec::new(),
             draft: draft.clone(),
         };
         match &self.end {

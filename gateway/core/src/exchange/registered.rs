@@ -45,6 +45,9 @@ pub enum StreamKind {
     Parcel,
     Push,
     Restriction,
+    /// The numbers that providers know their signals by.
+    Signal,
+    Subscription,
 }
 
 /// One event to append, if the stream still has the epoch that was read.
@@ -73,7 +76,7 @@ pub struct Registered<'a> {
 pub(super) struct Refusal(pub Code, pub String);
 
 impl Registered<'_> {
-    fn subject(&self, subject: &SubjectName) -> Result<Pseudonym, Refusal> {
+    pub(super) fn subject(&self, subject: &SubjectName) -> Result<Pseudonym, Refusal> {
         let synthetic = subject.codice_fiscale.is_synthetic();
         if synthetic != (self.registry.deployment == Deployment::Test) {
             return Err(Refusal(Code::SubjectWrongWorld, wrong_world(self.registry.deployment).into()));
@@ -123,13 +126,14 @@ pub(super) fn settle(
             account.decision.insert("events".into(), events.collect());
             let (kind, changes, status, mut body) = (done.kind, done.changes, done.status, done.body);
             body.insert("exchange".into(), json!(account.request.exchange));
-            Outcome { account, end: End::Register { kind, changes, parcels: Vec::new(), status, body } }
+            let (parcels, signals) = (Vec::new(), Vec::new());
+            Outcome { account, end: End::Register { kind, changes, parcels, signals, status, body } }
         }
         Err(Refusal(code, detail)) => Outcome::fail(request, code, detail),
     }
 }
 
-fn operator(sender: &Sender) -> case::Operator {
+pub(super) fn operator(sender: &Sender) -> case::Operator {
     case::Operator { agency: sender.agency.clone(), operator: sender.operator.clone() }
 }
 

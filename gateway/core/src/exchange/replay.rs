@@ -49,7 +49,11 @@ struct Inputs {
 
 /// Decides again. `body` is the decision slot's, `policy` the one whose hash is in the leaf.
 pub fn replay(leaf: &Leaf, body: &str, policy: &Policy) -> Replayed {
-    let Ok(Value::Object(decision)) = json::parse(body.as_bytes()) else { return Replayed::Unreadable };
+    let Ok(Value::Object(mut decision)) = json::parse(body.as_bytes()) else { return Replayed::Unreadable };
+    // Of a subscription and its signals no field leaves; what one would show was decided all the same.
+    if let Some(would_show) = decision.remove("would_show") {
+        decision.insert("outcomes".into(), would_show);
+    }
     if !decision.contains_key("facts") || !decision.contains_key("outcomes") {
         return Replayed::Undecided;
     }

@@ -23,6 +23,8 @@ use crate::subject::{CodiceFiscale, SubjectKeys};
 use crate::time::Timestamp;
 use crate::wire::LevelOfAssurance;
 
+mod signals;
+
 const ORIGIN: &str = "gateway.piana.example";
 const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
 const PERSON: &str = "XXQNNA85C52B648J";

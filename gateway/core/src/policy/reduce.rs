@@ -297,6 +297,19 @@ pub fn outcomes_of_copy(plan: &Plan, made: Made<'_>) -> Vec<FieldOutcome> {
     outcomes(plan, made.findings).into_iter().map(narrowed).collect()
 }
 
+/// What could leave of a record that nobody has looked at, as if its source held everything, and the findings that stand
+/// for the looking. `controls` are the control fields said to hold; where nothing was said, each of them may.
+pub fn unseen(plan: &Plan, controls: Option<&[FieldId]>) -> (Findings, Vec<FieldOutcome>) {
+    let kind = &plan.record_type;
+    let name = |index: FieldIndex| kind.field(index).map(|field| field.id.clone());
+    let holds = |id: &FieldId| controls.is_none_or(|said| said.contains(id));
+    let controls = kind.controls.iter().filter_map(|control| name(control.field)).filter(holds).collect();
+    let absent = plan.concealed.iter().filter_map(|index| name(*index)).collect();
+    let findings = Findings { controls, absent, unfit: Vec::new() };
+    let outcomes = outcomes(plan, &findings);
+    (findings, outcomes)
+}
+
 /// The outcome of every field, from the plan and what the values told: what a replay recomputes.
 pub fn outcomes(plan: &Plan, findings: &Findings) -> Vec<FieldOutcome> {
     let outcome = |planned: &Planned| {
