@@ -93,6 +93,9 @@ pub struct Line {
     /// The consents it rested on.
     pub consents: Vec<ConsentId>,
     pub fields: Vec<Shown>,
+    /// Only that the record had changed was told, and no field of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub change_only: bool,
     /// Absent: the details have been erased, as the rules ask after a time.
     pub policy: Option<Sha256>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -280,7 +283,8 @@ impl Sources<'_> {
             basis: purpose.iter().flat_map(|purpose| purpose.acts.iter().filter_map(title)).collect(),
             consent: purpose.map(|purpose| purpose.consent),
             consents: consents.map(|(id, _)| id.clone()).collect(),
-            policy: content.policy.filter(|_| !all.is_empty()),
+            change_only: body.signal.is_some(),
+            policy: content.policy.filter(|_| !all.is_empty() || body.signal.is_some()),
             fields,
             emergency: body.emergency.as_ref().map(|said| said.declared.danger),
             corrections: Vec::new(),

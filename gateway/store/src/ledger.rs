@@ -4,7 +4,7 @@
 //! lead from the tree this replica signed last to the root the transaction wrote; otherwise history was changed or a
 //! byte was, and nothing is signed ever again until a person has looked.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ use crate::kept::{self, Record};
 use crate::keyring::Keyring;
 use crate::nodes::WIDTH;
 use crate::parcels;
-use crate::plan::{Known, Plan, Verdict};
+use crate::plan::{Known, Plan, Verdict, names};
 use crate::renewal::{self, Renewal};
 use crate::rows::{self, Script};
 use crate::setup::{Names, Setup};
@@ -489,18 +489,4 @@ fn plan<'a>(
         return Err(CommitError::ClockBehind);
     }
     Ok(Plan::new(state.end(), now.max(state.last_at), known, open))
-}
-
-/// The entries and streams that a batch names.
-fn names<'a>(submissions: &[&'a Submission]) -> (BTreeSet<&'a str>, BTreeSet<&'a str>) {
-    let (mut ids, mut streams) = (BTreeSet::new(), BTreeSet::new());
-    for submission in submissions.iter().flat_map(|submission| submission.all()) {
-        ids.insert(submission.draft.id.as_str());
-        streams.extend(submission.changes.iter().map(|change| change.stream.as_str()));
-        if let Some(guard) = &submission.guard {
-            ids.insert(guard.fallback.id.as_str());
-            streams.extend(guard.epochs.iter().map(|(stream, _)| stream.as_str()));
-        }
-    }
-    (ids, streams)
 }

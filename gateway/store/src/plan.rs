@@ -409,5 +409,19 @@ pub fn check_interrupted(draft: &Draft, exchange: &ExchangeId) -> Result<(), &'s
     check_draft(draft)
 }
 
+/// The entries and streams that a batch names.
+pub fn names<'a>(submissions: &[&'a Submission]) -> (BTreeSet<&'a str>, BTreeSet<&'a str>) {
+    let (mut ids, mut streams) = (BTreeSet::new(), BTreeSet::new());
+    for submission in submissions.iter().flat_map(|submission| submission.all()) {
+        ids.insert(submission.draft.id.as_str());
+        streams.extend(submission.changes.iter().map(|change| change.stream.as_str()));
+        if let Some(guard) = &submission.guard {
+            ids.insert(guard.fallback.id.as_str());
+            streams.extend(guard.epochs.iter().map(|(stream, _)| stream.as_str()));
+        }
+    }
+    (ids, streams)
+}
+
 #[cfg(test)]
 mod tests;

@@ -421,10 +421,8 @@ impl Writer {
         match timeout(BATCH_WAIT, work).await {
             Ok(Ok(None)) => {}
             Ok(Ok(Some(entered))) => {
-                tracing::warn!(
-                    entries = entered.leaves.len(),
-                    "exchanges without an outcome were entered as interrupted"
-                );
+                let entries = entered.leaves.len();
+                tracing::warn!(entries, "exchanges without an outcome were entered as interrupted");
                 // A fault is remembered by the gate, and nobody waits for this signature.
                 let _ = self.sign(Some(&entered)).await;
             }

@@ -132,6 +132,10 @@ fn row(page: &mut String, line: &Line, language: Language) {
             view => format!("{} ({view})", field.label),
         })
         .collect();
+    if line.change_only {
+        let text = say("solo la notizia che qualcosa è cambiato", "only the news that something has changed");
+        fields.push(text.to_owned());
+    }
     if fields.is_empty() {
         fields.push(
             say("dettagli cancellati a fine conservazione", "details erased after their time").to_owned(),

@@ -30,6 +30,7 @@ mod replicas;
 mod search;
 #[cfg(test)]
 mod shards;
+#[cfg(test)]
 mod signals;
 #[cfg(test)]
 mod withdrawal;

@@ -106,7 +106,13 @@ fn under_another_agreement_it_is_another_subscription() {
 fn whoever_has_as_many_subscriptions_as_it_may_is_told_so() {
     let refused = |held: &[Subscription], count| match subscribed(2, held, count).end {
         End::Fail { code, .. } => Some(code),
-        _ => None,
+        End::Deny(_)
+        | End::Disclose(_)
+        | End::Fetch { .. }
+        | End::Push { .. }
+        | End::Register { .. }
+        | End::Report { .. }
+        | End::Signals { .. } => None,
     };
     assert_eq!(refused(&[], PER_AGENCY - 1), None);
     assert_eq!(refused(&[], PER_AGENCY), Some(Code::SubscriptionTooMany));
