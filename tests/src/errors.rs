@@ -29,7 +29,7 @@ This page is made from `gateway/core/src/code.rs`; a test compares the two.
 ";
 
 /// What each area is about. An area that is not here has no page and fails the test.
-const AREAS: [(&str, &str); 20] = [
+const AREAS: [(&str, &str); 22] = [
     ("adapter", "The provider's own system, as the gateway reads from it. What it said is never passed on."),
     ("agent", "`varco agent`, on the agency's own side. These never come from a gateway."),
     ("appeal", "Motivated requests (richieste motivate): a refused field, asked for with a reason."),
@@ -49,7 +49,9 @@ const AREAS: [(&str, &str); 20] = [
     ("request", "The body of a request."),
     ("restriction", "What a person asked not to be shown."),
     ("server", "The gateway's capacity."),
+    ("signal", "Change signals of a provider."),
     ("subject", "The person asked for."),
+    ("subscription", "Subscriptions to change signals."),
 ];
 const WIRE: (&str, &str) = (
     "wire",
