@@ -72,12 +72,13 @@ impl Registered<'_> {
         });
         let account = &mut outcome.account;
         let (at, sender) = (account.request.at, account.request.sender.agency.clone());
-        let said = json!({
-            "signal_type": ask.signal_type, "controls": ask.controls, "sequence": ask.sequence
-        });
-        account.decision.insert("signalled".into(), said);
-        account.record_type = Some(ask.record_type.clone());
+        // Only what was found to be words of the policy: a name sent in their place must not come to rest in the log.
         if let End::Register { signals, .. } = &mut outcome.end {
+            let said = json!({
+                "signal_type": ask.signal_type, "controls": ask.controls, "sequence": ask.sequence
+            });
+            account.decision.insert("signalled".into(), said);
+            account.record_type = Some(ask.record_type.clone());
             account.provider = Some(sender);
             signals.extend(told.iter().map(|one| SignalChange::Keep {
                 subscription: one.header.id.clone(),
