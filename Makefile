@@ -19,6 +19,8 @@ test:
 	RUSTC_BOOTSTRAP=1 cargo test -p varco-core --doc
 	tests/needs.sh
 	cargo test --workspace --exclude varco-core --doc
+	@# The program that some tests run: building tests alone does not build it.
+	cargo build --workspace --bins
 ifeq ($(RUNNER),nextest)
 	cargo nextest run --workspace --run-ignored all --no-fail-fast $(ARGS)
 else

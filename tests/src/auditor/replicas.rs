@@ -49,10 +49,11 @@ async fn adopt(program: &Path, world: &World, database: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_brought_to_one_replica_counts_at_the_other_within_seconds() {
-    let (Some(varco), Some(server)) = (varco(), Postgres::start().unwrap()) else {
-        eprintln!("skipped: needs PostgreSQL and the program");
+    let Some(server) = Postgres::start().unwrap() else {
+        eprintln!("skipped: PostgreSQL is not installed");
         return;
     };
+    let varco = varco();
     let database = server.url();
     let world = Deployed::new().start_on(&database, "", &[]).await;
     world.fill(5).await;
