@@ -222,9 +222,11 @@ async fn drive<C: GracefulConnection>(connection: &Connection, hyper: C) {
             // An answer that is ready leaves before anything is closed.
             biased;
             _ended = hyper.as_mut() => return,
-            due = until(deadline) => match due {
-                Due::End => return,
-                Due::Idle => activity.close(),
+            // A request that has begun since then took the deadline back: what counts is how it stands now.
+            () = until(deadline) => match activity.deadline(&limits, phase) {
+                Some((at, Due::End)) if at <= Instant::now() => return,
+                Some((at, Due::Idle)) if at <= Instant::now() => activity.close(),
+                Some(_) | None => {}
             },
             () = activity.changed.notified() => {}
             () = oldest.as_mut(), if phase == Phase::Open => activity.close(),
@@ -237,12 +239,9 @@ async fn drive<C: GracefulConnection>(connection: &Connection, hyper: C) {
     }
 }
 
-async fn until(deadline: Option<(Instant, Due)>) -> Due {
+async fn until(deadline: Option<(Instant, Due)>) {
     match deadline {
-        Some((at, due)) => {
-            sleep_until(at).await;
-            due
-        }
+        Some((at, _)) => sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

@@ -47,6 +47,19 @@ async fn a_slow_head_is_cut_also_after_a_first_request() {
 }
 
 #[tokio::test]
+async fn a_first_request_may_be_worked_on_for_longer_than_its_head_may_take() {
+    let world = World::with(Limits { head: SHORT, ..Limits::default() }).await;
+    let mut busy = world.open().await;
+    let begun = world.begun.clone();
+    let slow = Tasks::new().spawn("slow", async move { busy.send(request(Method::GET, "/slow", "")).await });
+    begun.notified().await;
+    // A silent connection that is opened later is cut first.
+    assert_eq!(check_closed(world.connect().await).await, "");
+    world.go_on.notify_one();
+    assert_eq!(slow.await.unwrap().unwrap().body(), "done");
+}
+
+#[tokio::test]
 async fn a_slow_body_is_answered_408() {
     let world = World::with(Limits { body: SHORT, ..Limits::default() }).await;
     let mut stream = world.connect().await;
