@@ -36,9 +36,32 @@ async fn anna_withdraws_at_a_desk_that_knows_nothing_of_her() {
     assert_eq!((told.status, told.signed), (200, true), "{:?}", told.body);
     assert_eq!(told.receipt().leaf.kind(), Kind::Consent);
     assert_eq!(told.body["withdrawal"]["records"], json!([]));
-    let said = serde_json::to_string(&told.body).unwrap();
+    // Beside what goes on for everybody by law, nothing.
+    let mut body = told.body.clone();
+    body["withdrawal"].as_object_mut().unwrap().remove("continues");
+    let said = serde_json::to_string(&body).unwrap();
     assert!(!said.contains(&anna.consent) && !said.contains("cpi-lucca") && !said.contains(RECORD_TYPE));
     anna.cpi.post("/pulls", &anna.pull()).await.assert_refused(403, "exchange.denied");
+}
+
+#[tokio::test]
+async fn what_goes_on_by_law_is_told_when_she_agrees_and_when_she_takes_it_back() {
+    let world = World::start().await;
+    let anna = Situation::of(&world).await;
+    let agreed = anna.capannori.post("/consents", &consent(world.now())).await;
+    assert_eq!(agreed.status, 201, "{:?}", agreed.body);
+    let withdrawn = anna.capannori.post("/consents/withdrawals", &taken_back(None)).await;
+    let told = &agreed.body["continues"];
+    assert_eq!(*told, withdrawn.body["withdrawal"]["continues"]);
+    let purposes: Vec<&str> =
+        told.as_array().unwrap().iter().map(|one| one["purpose"].as_str().unwrap()).collect();
+    assert!(purposes.contains(&"F01") && purposes.contains(&"F08"), "{purposes:?}");
+    // What needs her word does not go on, and statistics are about nobody.
+    assert!(!purposes.contains(&PURPOSE) && !purposes.contains(&"F10"), "{purposes:?}");
+    for one in told.as_array().unwrap() {
+        let is_told = |member: &str| !one[member].as_array().unwrap().is_empty();
+        assert!(is_told("acts") && is_told("record_types"), "{one}");
+    }
 }
 
 #[tokio::test]

@@ -114,7 +114,9 @@ impl Registered<'_> {
                 subjects: vec![subject],
                 waits_for: None,
             });
-            Ok(Done::consent(request, &consent, changes, Kind::Consent, 201))
+            let mut done = Done::consent(request, &consent, changes, Kind::Consent, 201);
+            done.body.insert("continues".to_owned(), self.continues(request.at));
+            Ok(done)
         })
     }
 

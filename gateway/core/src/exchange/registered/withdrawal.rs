@@ -16,6 +16,8 @@ use crate::exchange::verify::VerifiedRequest;
 use crate::id::{PurposeId, RecordTypeId};
 use crate::log::entry::Kind;
 use crate::notice::Past;
+use crate::policy::{ConsentRole, Gives, Purpose};
+use crate::time::Timestamp;
 
 /// The body of `POST /consents/withdrawals`. No reason is asked.
 #[derive(Debug, Deserialize)]
@@ -106,9 +108,30 @@ impl Registered<'_> {
             changes.extend(notices_of(&closed, past, request));
             let known = pairs.iter().filter(|(before, _)| before.is_known_to(&request.sender.agency));
             let records: Vec<Value> = known.map(|(_, after)| consent_view(after, request.at)).collect();
-            let view = json!({ "at": request.at, "records": records });
+            let view =
+                json!({ "at": request.at, "records": records, "continues": self.continues(request.at) });
             let body = Map::from_iter([("withdrawal".to_owned(), view)]);
             Ok(Done { subject: Some(subject), case: None, kind: Kind::Consent, changes, status: 200, body })
         })
+    }
+
+    /// What goes on whether or not the person agrees, by law alone: told when they agree and when they take it back.
+    /// The same for everybody, from the policy in force.
+    pub(super) fn continues(&self, at: Timestamp) -> Value {
+        let is_in_force = |purpose: &&Purpose| {
+            purpose.from.is_none_or(|from| from <= at) && purpose.until.is_none_or(|until| at < until)
+        };
+        let by_law = |purpose: &&Purpose| {
+            let is_about_people = purpose.gives != Gives::Aggregates && !purpose.records.is_empty();
+            purpose.consent == ConsentRole::None && is_about_people
+        };
+        let told = |purpose: &Purpose| {
+            let records: Vec<_> = purpose.records.iter().map(|record| &record.record_type).collect();
+            let acts = self.policy.acts.iter().filter(|act| purpose.acts.contains(&act.id));
+            let acts: Vec<_> = acts.map(|act| &act.title).collect();
+            json!({ "purpose": purpose.id, "name": purpose.name, "record_types": records, "acts": acts })
+        };
+        let purposes = self.policy.purposes.iter().filter(is_in_force).filter(by_law);
+        purposes.map(told).collect()
     }
 }
