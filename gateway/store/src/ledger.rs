@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use varco_core::hash::Sha256;
 use varco_core::id::{ExchangeId, Pseudonym};
@@ -34,7 +34,6 @@ use crate::rows::{self, Script};
 use crate::setup::{Names, Setup};
 use crate::signals;
 use crate::statements::{self, Emptied, Lock, State, Wal};
-use crate::stored;
 use crate::submission::{Claim, ClaimError, Found, Submission, Wanted};
 use crate::trees::Shard;
 
@@ -43,6 +42,9 @@ mod turning;
 
 /// A clock that is further behind the last entry than this is wrong; less is two machines' difference.
 const CLOCK_BEHIND_MAX: Duration = Duration::from_secs(60);
+
+/// Who has been away for longer waits for a provider; a fast one lets them back within 50 ms even under load.
+const AWAY: Duration = Duration::from_millis(100);
 
 /// Leaves read back at once: at most a MiB.
 const PAGE: u64 = 1024;
@@ -101,6 +103,8 @@ pub struct Ledger {
     edge_end: u64,
     /// This replica's claims without an outcome.
     open: HashSet<ExchangeId>,
+    /// Those claimed lately, and when.
+    young: Vec<(Instant, ExchangeId)>,
     /// Erased bodies may still be readable in SQLite's WAL.
     residue: Residue,
 }
@@ -127,6 +131,7 @@ impl Ledger {
             edge: Vec::new(),
             edge_end: 0,
             open: HashSet::new(),
+            young: Vec::new(),
             // The process before may have ended between an erasure and its tidying up.
             residue: Residue::Possible,
         }
@@ -137,9 +142,11 @@ impl Ledger {
         self.epoch
     }
 
-    /// Exchanges that are claimed here and have no outcome yet.
-    pub fn open_claims(&self) -> usize {
-        self.open.len()
+    /// Exchanges about to come for their outcome: claimed here, and not so long ago that they wait for a provider.
+    pub fn expected(&mut self) -> usize {
+        let open = &self.open;
+        self.young.retain(|(claimed, exchange)| claimed.elapsed() < AWAY && open.contains(exchange));
+        self.young.len()
     }
 
     /// Commits a batch. After an error it is not known whether the batch is durable, and the ledger is of no more use.
@@ -190,6 +197,7 @@ impl Ledger {
             self.open.remove(exchange);
         }
         self.open.extend(winners.iter().map(|claim| claim.exchange.clone()));
+        self.young.extend(winners.iter().map(|claim| (Instant::now(), claim.exchange.clone())));
         let answer = |(won, found)| if won { Ok(found) } else { Err(ClaimError::Replayed) };
         done.claims = won.into_iter().zip(found).map(answer).collect();
         Ok(done)
@@ -213,7 +221,7 @@ impl Ledger {
         let open: HashSet<ExchangeId> = left.iter().map(|(exchange, _)| exchange.clone()).collect();
         let interrupted = |(exchange, text): (ExchangeId, String)| Submission {
             closes: Some(exchange.clone()),
-            ..Submission::new(stored::read(exchange, &text))
+            ..Submission::new(crate::stored::read(exchange, &text))
         };
         let submissions: Vec<Submission> = left.into_iter().map(interrupted).collect();
         let submissions: Vec<&Submission> = submissions.iter().collect();

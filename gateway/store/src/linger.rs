@@ -10,7 +10,7 @@ const EACH: Duration = Duration::from_micros(150);
 const MOST: Duration = Duration::from_millis(10);
 
 /// With fewer exchanges under way than these a batch would not grow by waiting: then nobody waits.
-const COMPANY: usize = 8;
+const COMPANY: usize = 20;
 
 /// How often those who have come are counted.
 pub const COUNTED_EVERY: Duration = Duration::from_millis(1);
@@ -34,9 +34,9 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_few_and_nobody_waits_long_for_many() {
-        assert_eq!([0, 1, 7].map(linger), [Duration::ZERO; 3]);
+        assert_eq!([0, 1, 19].map(linger), [Duration::ZERO; 3]);
         assert!(is_company(32, 64) && !is_company(31, 64));
-        assert_eq!(linger(8), Duration::from_micros(1200));
+        assert_eq!(linger(20), Duration::from_millis(3));
         assert_eq!([67, 128, usize::MAX].map(linger), [MOST; 3]);
     }
 }

@@ -209,10 +209,10 @@ impl Writer {
     }
 
     /// Waits for those who are about to come, if they are many. Nobody wakes this thread meanwhile: it counts.
-    async fn gather(&self, queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>) {
-        let Gate::Open(ledger) = &self.gate else { return };
+    async fn gather(&mut self, queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>) {
+        let Gate::Open(ledger) = &mut self.gate else { return };
         let ending = jobs.iter().filter(|job| matches!(job, Job::Append(..))).count();
-        let under_way = ledger.open_claims().saturating_sub(ending);
+        let under_way = ledger.expected().saturating_sub(ending);
         let until = self.last_commit + linger(under_way);
         while Instant::now() < until && !is_company(jobs.len() + queue.len(), under_way) {
             sleep_until(until.min(Instant::now() + COUNTED_EVERY)).await;
