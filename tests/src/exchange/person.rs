@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use varco_core::log::entry::{Draft, Kind};
 use varco_store::submission::{Change, StreamKind, Submission};
 
-use crate::world::asks::{PURPOSE, RECORD_TYPE, Situation, anna, consent};
+use crate::world::asks::{PURPOSE, RECORD_TYPE, Situation, anna, consent, withdrawal};
 use crate::world::desk::Desk;
 use crate::world::{PEOPLE, World};
 
@@ -50,6 +50,10 @@ async fn what_goes_on_by_law_is_told_when_she_agrees_and_when_she_takes_it_back(
     let anna = Situation::of(&world).await;
     let agreed = anna.capannori.post("/consents", &consent(world.now())).await;
     assert_eq!(agreed.status, 201, "{:?}", agreed.body);
+    let id = agreed.body["consent"]["id"].as_str().unwrap();
+    let changed = anna.capannori.post(&format!("/consents/{id}/events"), &withdrawal()).await;
+    assert_eq!(changed.status, 200, "{:?}", changed.body);
+    assert_eq!(changed.body["continues"], agreed.body["continues"]);
     let withdrawn = anna.capannori.post("/consents/withdrawals", &taken_back(None)).await;
     let told = &agreed.body["continues"];
     assert_eq!(*told, withdrawn.body["withdrawal"]["continues"]);

@@ -114,9 +114,7 @@ impl Registered<'_> {
                 subjects: vec![subject],
                 waits_for: None,
             });
-            let mut done = Done::consent(request, &consent, changes, Kind::Consent, 201);
-            done.body.insert("continues".to_owned(), self.continues(request.at));
-            Ok(done)
+            Ok(self.recorded(request, &consent, changes, 201))
         })
     }
 
@@ -140,8 +138,21 @@ impl Registered<'_> {
             let mut changes = vec![consent_change(&consent, &event)];
             let after = consent.clone().record(event)?;
             changes.extend(notices_of(&[Closing { before: &consent, after: &after }], past, request));
-            Ok(Done::consent(request, &after, changes, Kind::Consent, 200))
+            Ok(self.recorded(request, &after, changes, 200))
         })
+    }
+
+    /// A change of what a person agrees to, answered with what goes on whatever they say.
+    fn recorded(
+        &self,
+        request: &VerifiedRequest,
+        consent: &Consent,
+        changes: Vec<StreamChange>,
+        status: u16,
+    ) -> Done {
+        let mut done = Done::consent(request, consent, changes, Kind::Consent, status);
+        done.body.insert("continues".to_owned(), self.continues(request.at));
+        done
     }
 
     /// `GET /consents/{id}`.
