@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::{Value, json};
 use varco::fetch::Fetcher;
+use varco_store::kept::{Record, Stamp};
 
 use super::reading::{run, varco};
 use super::receiver::{Answer, Receiver};
@@ -137,7 +138,42 @@ async fn checkpoints_are_stamped_and_openssl_verifies_them() {
     assert_eq!((one.status, one.body.to_vec()), (200, response));
     assert_eq!(fetcher.get(&format!("{}/timestamps/11/second", world.log())).await.unwrap().status, 404);
     exported(&varco(), &world, &tsa).await;
+    verified(&world, &stamps_of(&world).await[0]).await;
     world.stop().await;
+}
+
+async fn stamps_of(world: &World) -> Vec<Stamp> {
+    world.running.app.store.read().stamps(u64::MAX, 1).await.unwrap()
+}
+
+/// Whoever verifies the log is told of a stamp that is over something else.
+async fn verified(world: &World, good: &Stamp) {
+    let (database, key) = (format!("sqlite:{}", world.path("varco.db").display()), world.deployed.log_key());
+    let anchor = world.path("anchor/checkpoint");
+    let args = [
+        "log",
+        "verify",
+        "--database",
+        &database,
+        "--anchor",
+        anchor.to_str().unwrap(),
+        "--key",
+        &key,
+        "--json",
+    ];
+    let said = async || {
+        let done = run(&varco(), &args).await;
+        let said: Value = serde_json::from_slice(&done.stdout).unwrap();
+        (done.status.code(), said["time_stamps"]["of_this_log"].clone(), said["time_stamps"]["wrong"].clone())
+    };
+    let (status, fitting, wrong) = said().await;
+    assert_eq!((status, wrong), (Some(0), json!(0)));
+    assert!(fitting.as_u64().unwrap() > 0);
+    let store = &world.running.app.store;
+    let note = store.checkpoint().note.to_string();
+    let moved = Stamp { authority: "second".to_owned(), note, ..good.clone() };
+    store.keep(vec![Record::Stamp(moved)]).await.unwrap();
+    assert_eq!(said().await, (Some(1), fitting, json!(1)));
 }
 
 /// An export has them, with what was stamped.

@@ -117,14 +117,18 @@ fn hours_are_those_of_rome_and_sundays_are_outside() {
 #[test]
 fn exchanges_without_receipt_and_each_use_of_an_emergency_purpose_are_told() {
     let mut detector =
-        Detector::new(Thresholds { break_glass: vec!["F14".parse().unwrap()], ..Thresholds::default() });
+        Detector::new(Thresholds { break_glass: vec!["F15".parse().unwrap()], ..Thresholds::default() });
+    // One is configured, the other the agreement's.
+    detector.also_break_glass(["F14", "F15"].map(|purpose| purpose.parse().unwrap()));
     let alerts = all(&mut detector, (0..4).map(|n| entry(Kind::Interrupted, n, MORNING, 1)));
     assert_eq!(
         alerts.iter().map(|alert| (alert.about, alert.count)).collect::<Vec<_>>(),
         [(Subject::MissingReceipts, 3)]
     );
-    let emergency = (10..12)
-        .map(|n| Summary { purpose: Some("F14".parse().unwrap()), ..entry(Kind::Disclosure, n, MORNING, 1) });
+    let emergency = [(10, "F14"), (11, "F15"), (12, "F02")].map(|(n, purpose)| Summary {
+        purpose: Some(purpose.parse().unwrap()),
+        ..entry(Kind::Disclosure, n, MORNING, 1)
+    });
     let alerts = all(&mut detector, emergency);
     assert_eq!(
         alerts.iter().map(|alert| (alert.about, alert.entries[0])).collect::<Vec<_>>(),
