@@ -9,7 +9,7 @@ use varco_core::appeal::Appeal;
 use varco_core::case::Case;
 use varco_core::consent::Consent;
 use varco_core::exchange::{
-    AckAsk, AuthorizedSignal, FetchSeed, Housemate, Known, Listed, More, Sight, SignalAsk, Subscribing,
+    AckAsk, AuthorizedSignal, FetchSeed, Housemate, Known, Listed, Locking, More, Sight, SignalAsk, Subscribing,
     SubscriptionAsk, VerifiedRequest, Waits, look, recheck, signals as answer_with, subscribe as decide,
     unlock,
 };
@@ -108,7 +108,8 @@ pub async fn signal(app: &App, request: VerifiedRequest) -> Done {
     let (request, about) = known(request, About::of(app, &ask.subject.codice_fiscale, now).await)?;
     let (request, told) = known(request, standing(app, &about, (&provider, &ask), now).await)?;
     metrics::signals("made", told.len());
-    let outcome = with_rules(app, |rules| rules.signal(request, &ask, &told));
+    let means = Locking { keeper: &app.keeper, lock: zeroize::Zeroizing::new(app.random()) };
+    let outcome = with_rules(app, |rules| rules.signal(request, &ask, &told, &means));
     metrics::signals(if outcome.code().is_some() { "refused" } else { "accepted" }, 1);
     Ok(outcome)
 }
@@ -289,6 +290,7 @@ impl Desk<'_> {
             self.watched.insert(signal.subscription.clone(), watched);
         }
         let Some(Some(watched)) = self.watched.get(&signal.subscription) else { return Ok(None) };
-        Ok(recheck(&watched.subscription, signal, &watched.about.known(&watched.under), self.now))
+        let known = watched.about.known(&watched.under);
+        Ok(recheck(&watched.subscription, signal, &self.app.keeper, &known, self.now))
     }
 }

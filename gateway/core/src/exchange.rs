@@ -135,7 +135,7 @@ pub use registered::{
     Waiting, WantedAsk, WithdrawalAsk, WithdrawnItem, Words,
 };
 pub use replay::{Replayed, replay};
-pub use signal::{AuthorizedSignal, SignalAsk, SignalKey, Waits, recheck, signals};
+pub use signal::{AuthorizedSignal, Locking, SignalAsk, SignalKey, Waits, recheck, signals};
 pub use subscription::{Listed, Seen, Sight, Subscribing, SubscriptionAsk, look, subscribe, unlock};
 pub use verify::{Incoming, Sender, Trust, VerifiedRequest, VerifyError, verify};
 

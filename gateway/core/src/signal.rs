@@ -13,7 +13,7 @@ use crate::case::{self, Case, Operator};
 use crate::code::Code;
 use crate::hash::Sha256;
 use crate::id::{
-    AgencyId, CaseId, ConsentId, FieldId, OfficeId, Pseudonym, PurposeId, RecordTypeId, SubscriptionId,
+    AgencyId, CaseId, ConsentId, ExchangeId, OfficeId, Pseudonym, PurposeId, RecordTypeId, SubscriptionId,
 };
 use crate::parcel::Locked;
 use crate::time::Timestamp;
@@ -186,9 +186,10 @@ pub struct Signal {
     pub subscription: SubscriptionId,
     pub kind: SignalType,
     pub at: Timestamp,
-    /// The control fields of the record that hold, as the provider stated them; nothing where it stated none, and then
-    /// each counts as holding.
-    pub controls: Option<Vec<FieldId>>,
+    /// The provider's own entry, to which the lock is bound.
+    pub exchange: ExchangeId,
+    /// Which control fields of the record hold, under lock: they are values of it.
+    pub controls: Locked,
 }
 
 /// What becomes of subscriptions and signals, in the transaction of the entry that says so.
@@ -197,7 +198,13 @@ pub enum SignalChange {
     /// The subscription has ended: with it go its person's lock and whatever still waits.
     End { subscription: SubscriptionId },
     /// A signal for one subscription, at the instant of the entry.
-    Keep { subscription: SubscriptionId, kind: SignalType, at: Timestamp, controls: Option<Vec<FieldId>> },
+    Keep {
+        subscription: SubscriptionId,
+        kind: SignalType,
+        at: Timestamp,
+        exchange: ExchangeId,
+        controls: Locked,
+    },
     Open {
         subscription: SubscriptionId,
         agency: AgencyId,

@@ -1,8 +1,7 @@
 //! Subscriptions and the signals that wait for them: written in the transaction of the entry that says so, forgotten by
 //! their dates, found by whose they are.
 
-use varco_core::id::{AgencyId, FieldId, OfficeId, SubscriptionId};
-use varco_core::json;
+use varco_core::id::{AgencyId, OfficeId, SubscriptionId};
 use varco_core::parcel::Locked;
 use varco_core::signal::{PER_SUBSCRIPTION, Signal, SignalChange, SignalType};
 use varco_core::time::Timestamp;
@@ -26,8 +25,8 @@ fn say(script: &mut Script, change: &SignalChange) {
     const OPEN: &str = "INSERT INTO subscription (id, agency, office, until, lock_key, person) \
          VALUES (?, ?, ?, ?, ?, ?)";
     // A subscription that ended after the signal was made is given none.
-    const KEEP: &str = "INSERT INTO signal (subscription, agency, office, kind, at, controls) \
-         SELECT id, agency, office, ?, ?, ? FROM subscription WHERE id = ?";
+    const KEEP: &str = "INSERT INTO signal (subscription, agency, office, kind, at, exchange, lock_key, controls) \
+         SELECT id, agency, office, ?, ?, ?, ?, ? FROM subscription WHERE id = ?";
     // The oldest go where too many wait.
     const MAKE_ROOM: &str = "DELETE FROM signal WHERE subscription = ? AND id <= \
          (SELECT id FROM signal WHERE subscription = ? ORDER BY id DESC LIMIT 1 OFFSET ?)";
@@ -38,10 +37,16 @@ fn say(script: &mut Script, change: &SignalChange) {
             script.say("DELETE FROM subscription WHERE id = ?", vec![text(subscription)]);
             script.say("DELETE FROM signal WHERE subscription = ?", vec![text(subscription)]);
         }
-        SignalChange::Keep { subscription, kind, at, controls } => {
-            let controls = Cell::MaybeText(controls.as_ref().map(json::canonical_of));
-            let kind = Cell::Text(kind.text().to_owned());
-            script.say(KEEP, vec![kind, Cell::Int(at.millis()), controls, text(subscription)]);
+        SignalChange::Keep { subscription, kind, at, exchange, controls } => {
+            let cells = vec![
+                Cell::Text(kind.text().to_owned()),
+                Cell::Int(at.millis()),
+                Cell::Text(exchange.to_string()),
+                Cell::Bytes(controls.key.clone()),
+                Cell::Bytes(controls.copy.clone()),
+                text(subscription),
+            ];
+            script.say(KEEP, cells);
             let kept = Cell::Int(PER_SUBSCRIPTION.into());
             script.say(MAKE_ROOM, vec![text(subscription), text(subscription), kept]);
         }
@@ -125,7 +130,7 @@ impl Reader {
         after: u64,
         most: usize,
     ) -> Result<Vec<Signal>, ReadError> {
-        const WAIT: &str = "SELECT id, subscription, kind, at, controls FROM signal \
+        const WAIT: &str = "SELECT id, subscription, kind, at, exchange, lock_key, controls FROM signal \
              WHERE agency = $1 AND (office IS NULL OR office = $2) AND at >= $3 AND id > $4 \
              ORDER BY id LIMIT $5";
         let (agency, office) = (agency.to_string(), office.map(ToString::to_string));
@@ -138,18 +143,17 @@ impl Reader {
     }
 }
 
-type SignalRow = (i64, String, String, i64, Option<String>);
+type SignalRow = (i64, String, String, i64, String, Vec<u8>, Vec<u8>);
 
-fn signal((id, subscription, kind, at, controls): SignalRow) -> Result<Signal, ReadError> {
+fn signal((id, subscription, kind, at, exchange, key, copy): SignalRow) -> Result<Signal, ReadError> {
     let damaged = || ReadError::Damaged("signal");
-    let controls: Option<Vec<FieldId>> =
-        controls.map(|text| json::parse_as(text.as_bytes())).transpose().map_err(|_| damaged())?;
     Ok(Signal {
         id: u64::try_from(id).map_err(|_| damaged())?,
         subscription: subscription.parse().map_err(|_| damaged())?,
         kind: SignalType::parse(&kind).ok_or_else(damaged)?,
         at: Timestamp::from_millis(at),
-        controls,
+        exchange: exchange.parse().map_err(|_| damaged())?,
+        controls: Locked { key, copy },
     })
 }
 

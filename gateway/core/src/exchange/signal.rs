@@ -3,6 +3,8 @@
 //! Whoever signals gets one and the same answer, whoever listens. Whoever reads gets nothing before the log has an entry for
 //! each signal, about one person and for one purpose, like any exchange.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -12,6 +14,8 @@ use crate::id::{AgencyId, ExchangeId, FieldId, RecordTypeId};
 use crate::json;
 use crate::log::entry::{Draft, Kind};
 use crate::log::proof::Receipt;
+use crate::parcel::{Keeper, LockEntropy, Locked};
+use crate::policy::record::RecordType;
 use crate::signal::{SEQUENCE_MAX, Signal, SignalChange, SignalType, Subscription};
 use crate::time::Timestamp;
 
@@ -59,12 +63,40 @@ pub struct SignalKey {
     pub fingerprint: String,
 }
 
+/// What the control fields are locked with, which are values of the record.
+pub struct Locking<'a> {
+    pub keeper: &'a dyn Keeper,
+    pub lock: LockEntropy,
+}
+
+/// Each control field of a record type and whether it holds: as long whatever the provider said. Unsaid, each does.
+fn controls_text(kind: &RecordType, said: Option<&[FieldId]>) -> String {
+    let holds = |id: &FieldId| said.is_none_or(|said| said.contains(id));
+    let fields = kind.controls.iter().filter_map(|control| kind.field(control.field));
+    json::canonical(&fields.map(|field| (field.id.to_string(), json!(u8::from(holds(&field.id))))).collect())
+}
+
+/// The control fields that hold. What does not open, or was not known then, does.
+fn holding(kind: &RecordType, text: Option<&[u8]>) -> Vec<FieldId> {
+    let said: BTreeMap<FieldId, u8> = text.and_then(|text| json::parse_as(text).ok()).unwrap_or_default();
+    let fields = kind.controls.iter().filter_map(|control| kind.field(control.field));
+    fields.map(|field| field.id.clone()).filter(|id| said.get(id) != Some(&0)).collect()
+}
+
 impl Registered<'_> {
     /// `POST /signals`. `told` are the subscriptions that stand at this instant; the answer knows nothing of them.
-    pub fn signal(&self, request: VerifiedRequest, ask: &SignalAsk, told: &[Subscription]) -> Outcome {
+    pub fn signal(
+        &self,
+        request: VerifiedRequest,
+        ask: &SignalAsk,
+        told: &[Subscription],
+        means: &Locking<'_>,
+    ) -> Outcome {
+        let mut locked = None;
         let mut outcome = settle(request, |request| {
             let subject = self.subject(&ask.subject)?;
             self.may_signal(request, ask)?;
+            locked = Some(self.locked(request.exchange(), ask, means)?);
             let accepted = json!({ "signal": request.exchange, "accepted": request.at });
             let body = accepted.as_object().cloned().unwrap_or_default();
             let changes = self.key(request, ask).into_iter().collect();
@@ -72,8 +104,9 @@ impl Registered<'_> {
         });
         let account = &mut outcome.account;
         let (at, sender) = (account.request.at, account.request.sender.agency.clone());
+        let exchange = account.request.exchange.clone();
         // Only what was found to be words of the policy: a name sent in their place must not come to rest in the log.
-        if let End::Register { signals, .. } = &mut outcome.end {
+        if let (End::Register { signals, .. }, Some(locked)) = (&mut outcome.end, locked) {
             let said = json!({
                 "signal_type": ask.signal_type, "controls": ask.controls, "sequence": ask.sequence
             });
@@ -84,10 +117,23 @@ impl Registered<'_> {
                 subscription: one.header.id.clone(),
                 kind: ask.signal_type,
                 at,
-                controls: ask.controls.clone(),
+                exchange: exchange.clone(),
+                controls: locked.clone(),
             }));
         }
         outcome
+    }
+
+    fn locked(
+        &self,
+        exchange: &ExchangeId,
+        ask: &SignalAsk,
+        means: &Locking<'_>,
+    ) -> Result<Locked, Refusal> {
+        let kind = self.policy.record_type(&ask.record_type);
+        let text = kind.map(|kind| controls_text(kind, ask.controls.as_deref())).unwrap_or_default();
+        let fault = |_| Refusal(Code::Internal, "the signal could not be locked".to_owned());
+        means.keeper.lock(exchange, text.as_bytes(), &means.lock).map_err(fault)
     }
 
     fn may_signal(&self, request: &VerifiedRequest, ask: &SignalAsk) -> Result<(), Refusal> {
@@ -156,10 +202,14 @@ pub struct AuthorizedSignal {
 pub fn recheck(
     subscription: &Subscription,
     signal: &Signal,
+    keeper: &dyn Keeper,
     known: &Known<'_>,
     now: Timestamp,
 ) -> Option<AuthorizedSignal> {
-    let seen = look(subscription, known, Sight::Signal(signal.controls.as_deref()), now)?;
+    let kind = known.policy.record_type(&subscription.header.record_type)?;
+    let opened = keeper.open(&signal.exchange, &signal.controls).ok();
+    let controls = holding(kind, opened.as_ref().map(|text| text.as_slice()));
+    let seen = look(subscription, known, Sight::Signal(Some(&controls)), now)?;
     Some(AuthorizedSignal { subscription: subscription.clone(), signal: signal.clone(), seen })
 }
 

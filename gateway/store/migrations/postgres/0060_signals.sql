@@ -12,7 +12,7 @@ CREATE INDEX subscription_agency ON subscription (agency, id);
 CREATE INDEX subscription_until ON subscription (until);
 
 -- Signals that wait for a subscription. Numbers are given inside the log's transaction and never twice, so that whoever
--- reads on after the last one has missed nothing.
+-- reads on after the last one has missed nothing. Which control fields hold is a value of the record, and under lock.
 CREATE TABLE signal (
     id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     subscription TEXT NOT NULL,
@@ -20,7 +20,9 @@ CREATE TABLE signal (
     office TEXT,
     kind TEXT NOT NULL,
     at BIGINT NOT NULL,
-    controls TEXT
+    exchange TEXT NOT NULL,
+    lock_key BYTEA NOT NULL,
+    controls BYTEA NOT NULL
 );
 CREATE INDEX signal_agency ON signal (agency, id);
 CREATE INDEX signal_subscription ON signal (subscription, id);

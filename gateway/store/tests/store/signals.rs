@@ -51,13 +51,18 @@ fn opened(n: u64, office: Option<&str>) -> Submission {
     Submission { changes: vec![change], signals: vec![open], ..Submission::new(draft(Kind::Case, n)) }
 }
 
+fn locked() -> Locked {
+    Locked { key: b"key of controls".to_vec(), copy: b"controls".to_vec() }
+}
+
 /// Entry `n`: a signal for each of these subscriptions.
 fn signal(n: u64, at: Timestamp, told: &[u64]) -> Submission {
     let keep = |to: &u64| SignalChange::Keep {
         subscription: subscription(*to),
         kind: SignalType::Update,
         at,
-        controls: Some(vec!["riservatezza_indirizzo".parse().unwrap()]),
+        exchange: draft(Kind::Delivery, n).id,
+        controls: locked(),
     };
     let signals = told.iter().map(keep).collect();
     Submission { signals, ..Submission::new(draft(Kind::Delivery, n)) }
@@ -89,7 +94,7 @@ async fn a_signal_is_found_by_its_agency_and_office_in_the_order_of_its_number(w
     assert!(store.read().signals_for((&porcari, None), NOW, 0, 10).await.unwrap().is_empty());
     let found = store.read().signals_for((&agency(), None), NOW, 0, 1).await.unwrap();
     assert_eq!((found[0].kind, found[0].at), (SignalType::Update, NOW));
-    assert_eq!(found[0].controls.as_ref().unwrap()[0].as_str(), "riservatezza_indirizzo");
+    assert_eq!((&found[0].controls, &found[0].exchange), (&locked(), &draft(Kind::Delivery, 10).id));
     // One that may not be told any more goes; its number is given to no other, also after a restart.
     let last = all[2].0;
     let gone = Submission {
