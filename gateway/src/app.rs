@@ -14,11 +14,12 @@ use varco_core::registry::Registry;
 use varco_core::subject::SubjectKeys;
 use varco_core::time::Timestamp;
 use varco_core::wire::{Jtis, Rules};
-use varco_jose::{CopyKeeper, SealSigner, SealTrust};
+use varco_jose::{SealSigner, SealTrust};
 use varco_store::store::Store;
 
 use crate::alerts::Alerts;
 use crate::documents::Documents;
+use crate::keepers::Keepers;
 use crate::limits::Limiter;
 use crate::outbox::Outbox;
 use crate::policies::Schedule;
@@ -59,8 +60,7 @@ pub struct App {
     /// Why the file of keys as it is now is not taken, if it is not.
     pub keys_refused: ArcSwap<Option<String>>,
     pub sources: Sources,
-    /// Locks the copies of pushed records that wait.
-    pub keeper: CopyKeeper,
+    pub keepers: ArcSwap<Keepers>,
     pub outbox: Outbox,
     /// The agencies whose systems deliveries are brought to; all others fetch them.
     pub systems: BTreeSet<AgencyId>,

@@ -467,7 +467,7 @@ pub fn known<T>(
 /// conflict becomes the outcome, once.
 async fn log(app: &App, outcome: Outcome) -> Result<LoggedOutcome, Unanswered> {
     let (person, case) = outcome.touches();
-    let (pending, sealed) = outcome.seal(app.salts());
+    let (pending, sealed) = outcome.seal(app.salts(), &app.keepers.load().owners);
     let keeps = !sealed.also.is_empty();
     match app.store.append(registers::submission(sealed)).await {
         Ok(committed) => {
@@ -478,7 +478,8 @@ async fn log(app: &App, outcome: Outcome) -> Result<LoggedOutcome, Unanswered> {
             Ok(pending.release_all(committed.receipt, committed.also, &app.log)?)
         }
         Err(conflict @ AppendError::Conflict(_)) => {
-            let (pending, sealed) = pending.conflict(conflict.code()).seal(app.salts());
+            let (pending, sealed) =
+                pending.conflict(conflict.code()).seal(app.salts(), &app.keepers.load().owners);
             let committed = app.store.append(registers::submission(sealed)).await?;
             Ok(pending.release(committed.receipt, &app.log)?)
         }

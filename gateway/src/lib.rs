@@ -17,6 +17,7 @@ mod household;
 pub mod http;
 pub mod inbound;
 pub mod inquiry;
+pub mod keepers;
 pub mod limits;
 pub mod orders;
 pub mod outbound;

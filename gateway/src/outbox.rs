@@ -108,7 +108,7 @@ pub enum Checked {
 pub async fn check(app: &App, parcel: Parcel) -> Result<Checked, Unreadable> {
     let id = parcel.header.exchange.clone();
     let Some(locked) = app.store.read().parcel(&id).await? else { return Ok(Checked::Gone) };
-    let Ok(opened) = OpenParcel::open(parcel.clone(), &locked, &app.keeper) else {
+    let Ok(opened) = OpenParcel::open(parcel.clone(), &locked, &app.keepers.load().copies) else {
         return Ok(Checked::Damaged(Box::new(parcel)));
     };
     let pseudonyms = opened.pseudonyms(&app.keys.load());
@@ -342,8 +342,9 @@ async fn deliver(app: &App, id: &ExchangeId) -> Option<Timestamp> {
 async fn attempt(app: &App, parcel: AuthorizedParcel) -> Option<Timestamp> {
     let later = Some(app.now().plus(LATER));
     let (id, entry) = (parcel.parcel().header.exchange.clone(), app.new_exchange(app.now()));
-    let attempt = Attempt { entry: entry.clone(), salts: app.salts(), replica: &app.replica };
-    let (pending, sealed) = parcel.attempt(attempt);
+    let keepers = app.keepers.load_full();
+    let (salts, replica, seal) = (app.salts(), app.replica.as_str(), &keepers.owners);
+    let (pending, sealed) = parcel.attempt(Attempt { entry: entry.clone(), salts, replica, seal });
     let logged = match app.store.append(registers::submission(sealed)).await {
         Ok(committed) => match pending.release(committed.receipt, &app.log) {
             Ok(Released::Logged(logged)) => logged,
@@ -429,7 +430,7 @@ async fn settle(app: &App, done: Turn) {
     if let Turn::Dead { code, .. } = &done {
         tracing::error!(parcel = %id, %recipient, code = code.text(), "a delivery was never taken over");
     }
-    let sealed = turn(done, app.salts(), app.now());
+    let sealed = turn(done, app.salts(), &app.keepers.load().owners, app.now());
     match app.store.append(registers::submission(sealed)).await {
         Ok(_) => metrics::parcel(name),
         // Somebody was quicker: acknowledged in the inbox, or another replica.

@@ -70,7 +70,8 @@ pub async fn push(app: &App, request: VerifiedRequest) -> Done {
     };
     let seeds = (0..push.recipients.len().min(RECIPIENTS_MAX)).map(seed).collect();
     let keys = app.keys.load_full();
-    let means = Means { keys: &keys, keeper: &app.keeper, seeds, systems: &app.systems };
+    let keepers = app.keepers.load();
+    let means = Means { keys: &keys, keeper: &keepers.copies, seeds, systems: &app.systems };
     Ok(consign(request, push, &known, means))
 }
 

@@ -7,16 +7,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use varco_core::parcel::LockFault;
 use varco_core::subject::{SubjectKeys, SubjectKeysFault};
 use zeroize::Zeroizing;
 
 use crate::app::App;
+use crate::keepers::Keepers;
 use crate::tasks::Stop;
 use crate::tls;
 
 /// Why a file of keys is not taken. Never says a key.
 #[derive(Debug, thiserror::Error)]
 pub enum RotationError {
+    #[error("no keys can be derived from these")]
+    Derive(#[from] LockFault),
     #[error("the epochs {0:?} in use are missing, or have other keys")]
     Missing(Vec<u16>),
     #[error("{0}")]
@@ -49,6 +53,8 @@ fn take(app: &App, file: &Path) -> Result<(), RotationError> {
     if !missing.is_empty() {
         return Err(RotationError::Missing(missing));
     }
+    let keepers = Keepers::of(&newer)?;
     app.keys.store(Arc::new(newer));
+    app.keepers.store(Arc::new(keepers));
     Ok(())
 }

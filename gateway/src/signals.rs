@@ -9,9 +9,9 @@ use varco_core::appeal::Appeal;
 use varco_core::case::Case;
 use varco_core::consent::Consent;
 use varco_core::exchange::{
-    AckAsk, AuthorizedSignal, FetchSeed, Housemate, Known, Listed, Locking, More, Sight, SignalAsk, Subscribing,
-    SubscriptionAsk, VerifiedRequest, Waits, look, recheck, signals as answer_with, subscribe as decide,
-    unlock,
+    AckAsk, AuthorizedSignal, FetchSeed, Housemate, Known, Listed, Locking, More, Sight, SignalAsk,
+    Subscribing, SubscriptionAsk, VerifiedRequest, Waits, look, recheck, signals as answer_with,
+    subscribe as decide, unlock,
 };
 use varco_core::id::{AgencyId, CaseId, OfficeId, Pseudonym, SubscriptionId};
 use varco_core::policy::Policy;
@@ -61,7 +61,8 @@ pub async fn subscribe(app: &App, request: VerifiedRequest) -> Done {
     let (request, under) = known(request, about.under(app, ask.case.as_ref()).await)?;
     let keys = app.keys.load_full();
     let lock = zeroize::Zeroizing::new(app.random());
-    let means = Subscribing { keys: &keys, keeper: &app.keeper, lock, held: &held, count };
+    let keepers = app.keepers.load_full();
+    let means = Subscribing { keys: &keys, keeper: &keepers.copies, lock, held: &held, count };
     let outcome = decide(request, ask, &about.known(&under), &means);
     metrics::subscription(if outcome.code().is_some() { "refused" } else { "opened" });
     Ok(outcome)
@@ -108,7 +109,8 @@ pub async fn signal(app: &App, request: VerifiedRequest) -> Done {
     let (request, about) = known(request, About::of(app, &ask.subject.codice_fiscale, now).await)?;
     let (request, told) = known(request, standing(app, &about, (&provider, &ask), now).await)?;
     metrics::signals("made", told.len());
-    let means = Locking { keeper: &app.keeper, lock: zeroize::Zeroizing::new(app.random()) };
+    let keepers = app.keepers.load_full();
+    let means = Locking { keeper: &keepers.copies, lock: zeroize::Zeroizing::new(app.random()) };
     let outcome = with_rules(app, |rules| rules.signal(request, &ask, &told, &means));
     metrics::signals(if outcome.code().is_some() { "refused" } else { "accepted" }, 1);
     Ok(outcome)
@@ -197,7 +199,7 @@ impl Watched {
     async fn of(app: &App, subscription: Subscription, now: Timestamp) -> Result<Option<Self>, Unreadable> {
         let id = &subscription.header.id;
         let Some(locked) = app.store.read().subscription_person(id).await? else { return Ok(None) };
-        let Ok(person) = unlock(id, &locked, &app.keeper) else {
+        let Ok(person) = unlock(id, &locked, &app.keepers.load().copies) else {
             tracing::error!(subscription = %id, "whom a subscription is about cannot be read: nothing of it is told");
             return Ok(None);
         };
@@ -291,6 +293,7 @@ impl Desk<'_> {
         }
         let Some(Some(watched)) = self.watched.get(&signal.subscription) else { return Ok(None) };
         let known = watched.about.known(&watched.under);
-        Ok(recheck(&watched.subscription, signal, &self.app.keeper, &known, self.now))
+        let keepers = self.app.keepers.load();
+        Ok(recheck(&watched.subscription, signal, &keepers.copies, &known, self.now))
     }
 }

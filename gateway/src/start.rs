@@ -22,7 +22,7 @@ use varco_core::registry::Registry;
 use varco_core::subject::SubjectKeys;
 use varco_core::time::Timestamp;
 use varco_core::wire;
-use varco_jose::{AesBodyCipher, CopyKeeper, Ed25519NoteKey, Ed25519NoteVerifier, SealSigner, SealTrust};
+use varco_jose::{AesBodyCipher, Ed25519NoteKey, Ed25519NoteVerifier, SealSigner, SealTrust};
 use varco_store::db::Address;
 use varco_store::keyring::Keyring;
 use varco_store::read::Reader;
@@ -37,6 +37,7 @@ use crate::app::{App, Clock, Entropy};
 use crate::config::Config;
 use crate::documents::Documents;
 use crate::genesis::{self, Ceremony};
+use crate::keepers::Keepers;
 use crate::limits::{self, Limiter};
 use crate::outbound::{self, Means, Trusts};
 use crate::outbox::{self, Outbox};
@@ -146,8 +147,9 @@ pub async fn start(config: Config, clock: Clock, entropy: Entropy) -> Result<Run
         rules_turn: Mutex::new(()),
         seals: parts.seals,
         rules: wire::Rules::default(),
-        keeper: CopyKeeper::new(parts.keys.lock_keys())
-            .map_err(|fault| StartError::Log(fault.to_string()))?,
+        keepers: ArcSwap::from_pointee(
+            Keepers::of(&parts.keys).map_err(|fault| StartError::Log(fault.to_string()))?,
+        ),
         outbox: Outbox::default(),
         systems: config.systems(),
         replica: config.storage.replica.clone(),

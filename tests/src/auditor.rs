@@ -2,7 +2,7 @@
 
 mod independent;
 mod keeping;
-mod reading;
+pub mod reading;
 mod receiver;
 mod replicas;
 mod stamping;

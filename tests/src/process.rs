@@ -22,6 +22,7 @@ use crate::world::{Ends, Folder, configuration, lay};
 mod appeal;
 mod canary;
 mod crash;
+mod demo;
 mod signals;
 
 /// The command line, a JSON array, in the working folder of the process.

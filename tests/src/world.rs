@@ -18,6 +18,7 @@ use varco::demo::ceremony;
 use varco::demo::people::Population;
 use varco::pki::dev::Kit;
 use varco::start::{self, Running};
+use varco_core::exchange::{Past, Replayed, replay};
 use varco_core::hash::Sha256;
 use varco_core::id::{AgencyId, ExchangeId};
 use varco_core::log::entry::Slots;
@@ -189,6 +190,13 @@ impl World {
 
     pub async fn log_size(&self) -> u64 {
         self.app().store.read().log().await.unwrap().unwrap().size
+    }
+
+    /// The decision again, under the policy that is in force, with the keys of all owners.
+    pub fn replayed(&self, leaf: &Leaf, body: &str) -> Replayed {
+        let policy = self.app().policy_at(self.now());
+        let keepers = self.app().keepers.load();
+        replay(leaf, body, Past { policy: &policy, keys: &keepers.owners }, &policy)
     }
 
     /// The entries of an exchange with their bodies.

@@ -104,6 +104,7 @@ mod ask;
 mod authorize;
 mod bodies;
 mod delivery;
+mod grounds;
 mod household;
 mod inbox;
 mod outcome;
@@ -123,6 +124,7 @@ pub use delivery::{
     Attempt, AuthorizedParcel, Halt, Handover, LoggedDelivery, OpenParcel, PendingDelivery, Rechecked,
     Released, Turn, turn,
 };
+pub use grounds::{OwnerKey, OwnerSeal};
 pub use household::{Gathered, HouseholdPull, MOST_MEMBERS, reduce_household};
 pub use inbox::{FetchSeed, PAGE_MAX, inbox};
 pub use outcome::{Guarded, LoggedOutcome, More, Outcome, Pending, ReleaseError, Sealed};
@@ -134,7 +136,7 @@ pub use registered::{
     Decided, LiftAsk, PersonPast, Registered, ReportAsk, RestrictionAsk, ReviewAsk, StreamChange, StreamKind,
     Waiting, WantedAsk, WithdrawalAsk, WithdrawnItem, Words,
 };
-pub use replay::{Replayed, replay};
+pub use replay::{Past, Replayed, replay};
 pub use signal::{AuthorizedSignal, Locking, SignalAsk, SignalKey, Waits, recheck, signals};
 pub use subscription::{Listed, Seen, Sight, Subscribing, SubscriptionAsk, look, subscribe, unlock};
 pub use verify::{Incoming, Sender, Trust, VerifiedRequest, VerifyError, verify};

@@ -15,7 +15,6 @@ use crate::code::Code;
 use crate::id::{
     AgencyId, CaseId, ExchangeId, FieldId, OfficeId, Pseudonym, PurposeId, RecordTypeId, ViewId,
 };
-use crate::policy::reduce::Findings;
 use crate::time::Timestamp;
 use crate::wire::{Evidence, LevelOfAssurance};
 
@@ -50,8 +49,7 @@ pub struct Header {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub case: Option<CaseId>,
     pub subject: Pseudonym,
-    /// What the record's values told besides themselves, and the views the copy was made at.
-    pub findings: Findings,
+    /// The views the copy was made at.
     pub views: BTreeMap<FieldId, ViewId>,
     pub accepted: Timestamp,
 }
@@ -367,7 +365,6 @@ mod tests {
             "record_type": "segnalazione_bisogno",
             "purpose": "F01",
             "subject": "s1.abcdefghijklmnopqrstuvwxyz",
-            "findings": {},
             "views": { "motivi_comuni": "intero" },
             "accepted": NOW,
         });

@@ -30,6 +30,8 @@ pub mod table;
 pub mod text;
 mod words;
 
+pub(crate) use met::marks;
+
 pub use facts::{ActFact, Facts, MemberFacts, Party, Question};
 use fault::PolicyFault;
 use record::{FieldIndex, RecordType};

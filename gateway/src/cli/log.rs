@@ -23,6 +23,8 @@ mod export;
 pub mod fixture;
 mod incident;
 mod order;
+pub mod owner_key;
+pub mod past;
 mod prove;
 mod receipt;
 mod reconcile;
@@ -58,6 +60,8 @@ enum Command {
     Fixture(fixture::Args),
     /// Ask whose fields a key, an operator, an office or an agency obtained.
     Incident(Box<incident::Args>),
+    /// Write the keys with which an agency reads what entries say to it alone, as the owner of a record.
+    OwnerKey(owner_key::Args),
     /// Make the receipt of one entry from the database.
     Prove(prove::Args),
     /// Check a receipt without a database or a network.
@@ -139,6 +143,8 @@ pub enum Failure {
     Key(String),
     #[error("the key `{0}` is not an Ed25519 key")]
     KeyKind(String),
+    #[error("the file `{0}` is not one of keys: {1}")]
+    Keys(PathBuf, String),
     #[error("no key is given")]
     NoKey,
     #[error("the database holds no log")]
@@ -161,6 +167,7 @@ pub fn run(args: Args) -> ExitCode {
         Command::Order(command) => ("order", order::run(command)),
         Command::Fixture(args) => ("fixture", fixture::run(&args)),
         Command::Incident(args) => ("incident", incident::run(&args)),
+        Command::OwnerKey(args) => ("owner-key", owner_key::run(&args)),
         Command::Prove(args) => ("prove", prove::run(&args)),
         Command::Receipt(args) => ("receipt", receipt::run(&args)),
         Command::Reconcile(args) => ("reconcile", reconcile::run(&args)),

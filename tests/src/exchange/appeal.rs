@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-use varco_core::exchange::{Replayed, replay};
+use varco_core::exchange::Replayed;
 use varco_core::log::entry::Kind;
 use varco_core::time::Timestamp;
 use varco_jose::Reader;
@@ -110,7 +110,7 @@ async fn two_people_of_the_owner_open_just_that_field_for_a_time() {
     let entries = world.entries_of(pulled.exchange()).await;
     let (leaf, slots) = &entries[0];
     let body = &slots.decision.as_ref().unwrap().body;
-    assert_eq!(replay(leaf, body, &world.app().policy_at(world.now())), Replayed::Same);
+    assert_eq!(world.replayed(leaf, body), Replayed::Same);
     assert!(body.contains(&id));
     world.advance(DAY * 10);
     assert_eq!(appealed.pull().await.outcome("isee_tipo"), "withheld");

@@ -1,11 +1,15 @@
-//! A protected address and no address at all: whoever asks, and whoever sees the public part of the log, cannot tell.
+//! A protected address and no address at all: whoever asks, and whoever reads the log without the owner's key, cannot tell.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
+use varco_core::exchange::OwnerKey as _;
+use varco_core::id::AgencyId;
 use varco_core::json as canonical;
 use varco_core::log::leaf::Leaf;
+use varco_jose::OwnerKeeper;
 
+use crate::process;
 use crate::world::asks::Situation;
 use crate::world::desk::{Desk, Told};
 use crate::world::provider::Play;
@@ -76,6 +80,17 @@ fn leaf(leaf: &Leaf) -> String {
     )
 }
 
+/// The decision's body as an auditor reads it, without what differs from one request to the next, and what is sealed in it.
+async fn body(world: &World, told: &Told) -> (String, String) {
+    let entries = world.entries_of(told.exchange()).await;
+    let Value::Object(mut body) = decision(&entries[0].1) else { panic!("no body") };
+    for random in ["at", "request", "source", "record"] {
+        assert!(body.remove(random).is_some(), "{random}");
+    }
+    let sealed = body.remove("for_owner").unwrap().as_str().unwrap().to_owned();
+    (canonical::canonical(&Value::Object(body)), sealed)
+}
+
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
@@ -89,6 +104,11 @@ async fn a_protected_address_and_none_at_all_look_the_same_in_bytes_status_log_a
     let first = pull(&anna).await;
     assert_eq!(first.status, 200, "{:?}", first.body);
     assert_eq!(first.outcome("residenza_indirizzo"), "unavailable");
+    let owners = OwnerKeeper::new(world.app().keys.load().owner_roots());
+    let owner: AgencyId = "comune-capannori".parse().unwrap();
+    let first_body = body(&world, &first).await;
+    let entry = first.exchange().parse().unwrap();
+    let first_marks = owners.keys_of(&owner).open(&owner, &entry, &first_body.1).unwrap();
     let (mut hidden, mut nothing) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS * 2 {
         let (play, times) =
@@ -99,10 +119,13 @@ async fn a_protected_address_and_none_at_all_look_the_same_in_bytes_status_log_a
         times.push(start.elapsed());
         assert_eq!(seen(&told), seen(&first));
         assert_eq!(leaf(&told.receipt().leaf), leaf(&first.receipt().leaf));
-        // Only the erasable body, which no other party sees, tells the two apart.
-        let entries = world.entries_of(told.exchange()).await;
-        let findings = &decision(&entries[0].1)["findings"];
-        assert_eq!(findings.get("controls").is_some(), round % 2 == 0, "{findings}");
+        // Nor can who reads the bodies; the owner's key tells, and no other's.
+        let (open, sealed) = body(&world, &told).await;
+        assert_eq!((&open, sealed.len()), (&first_body.0, first_body.1.len()));
+        let entry = told.exchange().parse().unwrap();
+        let opened = owners.keys_of(&owner).open(&owner, &entry, &sealed).unwrap();
+        assert_eq!(opened == first_marks, round % 2 == 1, "{opened:?}");
+        assert_eq!(owners.keys_of(&"cpi-lucca".parse().unwrap()).open(&owner, &entry, &sealed), None);
     }
     let (hidden, nothing) = (median(hidden), median(nothing));
     let (less, more) = (hidden.min(nothing), hidden.max(nothing));
@@ -129,4 +152,37 @@ async fn what_a_person_conceals_looks_as_if_the_source_held_nothing_of_it() {
     assert_eq!(leaf(&concealed.receipt().leaf), leaf(&first.receipt().leaf));
     // A field that is not of the kind that hides by itself is `absent`, exactly as where there is none.
     assert_eq!(concealed.outcome("sesso"), "absent");
+}
+
+#[tokio::test]
+async fn whoever_replays_the_log_sees_what_is_sealed_for_an_owner_with_its_keys_only() {
+    let world = World::played(Play::Record(protected())).await;
+    let anna = Situation::of(&world).await;
+    pull(&anna).await;
+    let at = |name: &str| world.folder.path(name).display().to_string();
+    let (database, bodies) = (format!("sqlite:{}", at("varco.db")), at("anchor/body-keys"));
+    let tally = |more: &[&str]| -> Value {
+        let all = [&["log", "replay", "--database", &database, "--body-keys", &bodies, "--json"], more];
+        let output = process::run(&world.folder.path(""), &all.concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_str(&process::said(&output)).unwrap()
+    };
+    let keys = at("pki/gateway/subject.keys");
+    for (owner, sealed) in [("comune-capannori", 0), ("cpi-lucca", 1)] {
+        let handed = ["log", "owner-key", "--subject-keys", &keys, "--agency", owner];
+        let output = process::run(&world.folder.path(""), &handed);
+        assert!(output.status.success());
+        std::fs::write(at(owner), process::said(&output)).unwrap();
+        let tally = tally(&["--owner-keys", &at(owner)]);
+        assert_eq!((&tally["same"], &tally["sealed"]), (&json!(1), &json!(sealed)), "{owner}: {tally}");
+    }
+    assert_eq!(tally(&["--subject-keys", &keys])["sealed"], 0);
+    assert_eq!(tally(&[])["sealed"], 1);
+    std::fs::write(at("bad"), "comune-capannori 1 ff").unwrap();
+    let refused = process::run(
+        &world.folder.path(""),
+        &["log", "replay", "--database", &database, "--owner-keys", &at("bad")],
+    );
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("line 1"), "{refused:?}");
 }

@@ -95,14 +95,13 @@ async fn the_body_of_the_entry_keeps_the_reason_and_replays() {
     let world = World::start().await;
     let family = Family::of(&world, &[ANNA]).await;
     let told = family.cpi.post("/pulls/household", &family.household(&[ANNA, MATTEO, 3], REGISTRY)).await;
-    let policy = world.app().policy_at(world.now());
     let mut refused = Vec::new();
     for member in members(&told) {
         let [(leaf, slots)] = &world.entries_of(member["exchange"].as_str().unwrap()).await[..] else {
             panic!("not one entry")
         };
         let body = &slots.decision.as_ref().unwrap().body;
-        assert_eq!(varco_core::exchange::replay(leaf, body, &policy), varco_core::exchange::Replayed::Same);
+        assert_eq!(world.replayed(leaf, body), varco_core::exchange::Replayed::Same);
         refused.push(decision(slots)["refused"].clone());
     }
     assert_eq!(refused, [Value::Null, json!("exchange.denied"), json!("exchange.not-allowed")]);

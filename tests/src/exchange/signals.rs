@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use varco_core::exchange::{Replayed, replay};
+use varco_core::exchange::Replayed;
 use varco_core::log::entry::Kind;
 use varco_core::signal::KEPT;
 
@@ -87,8 +87,7 @@ async fn a_subscriber_is_told_that_a_record_has_changed_and_neither_what_nor_of_
     assert_eq!(leaf.content().consumer.as_ref().unwrap().as_str(), "cpi-lucca");
     let said = decision(slots);
     assert_eq!((&said["signal"]["signal_id"], said.get("outcomes")), (&one["signal_id"], None));
-    let policy = world.app().policy_at(world.now());
-    assert_eq!(replay(leaf, &slots.decision.as_ref().unwrap().body, &policy), Replayed::Same);
+    assert_eq!(world.replayed(leaf, &slots.decision.as_ref().unwrap().body), Replayed::Same);
     assert_eq!(anna.cpi.post("/pulls", &anna.pull()).await.status, 200, "it pulls then");
     // The person learns of it from their own report.
     let report = anna.capannori.post("/subjects/report", &super::subject::asked(0, "self")).await;

@@ -26,6 +26,7 @@ use crate::view::transform::Context;
 use crate::wire::Evidence;
 
 use super::ask::Pull;
+use super::grounds::{Grounds, Topic};
 use super::outcome::{Account, Disclosed, End, Outcome, PolicyStamp, Refused};
 use super::record::AgencyRecord;
 use super::registered::{alert, wrong_world};
@@ -137,10 +138,12 @@ pub(super) fn authorize_as(
         case: known.case.and_then(|case| case.fact(&known.pseudonyms, &asks, now)),
     };
     let facts = facts(asks, known, now).seen(concealment);
-    account.decision = decision(now, &pull.record_type, &pull.purpose, pull.fields.as_deref(), &facts);
+    let topic =
+        Topic { record_type: &pull.record_type, purpose: &pull.purpose, requested: pull.fields.as_deref() };
+    account.decision = Grounds::of(topic, &facts, known.policy, now);
     if let Some(emergency) = &emergency {
         let said = json!({ "declared": emergency, "reason": known.reasons });
-        account.decision.insert("emergency".into(), said);
+        account.decision.insert("emergency", said);
     }
     let question = Question {
         requested: pull.fields.as_deref(),
@@ -247,23 +250,6 @@ fn emergency(request: &VerifiedRequest, pull: &Pull, known: &Known<'_>) -> Resul
 fn fail(account: Account, code: Code) -> Authorized {
     let end = End::Fail { code, detail: code.title().to_owned() };
     Authorized::Deny(Box::new(Outcome { account, end }))
-}
-
-/// What replay needs, apart from the policy, which the entry names by hash.
-pub(super) fn decision(
-    now: Timestamp,
-    record_type: &RecordTypeId,
-    purpose: &PurposeId,
-    requested: Option<&[FieldId]>,
-    facts: &Facts,
-) -> Map<String, Value> {
-    let mut decision = Map::new();
-    decision.insert("at".into(), json!(now));
-    decision.insert("record_type".into(), json!(record_type));
-    decision.insert("purpose".into(), json!(purpose));
-    decision.insert("requested".into(), json!(requested));
-    decision.insert("facts".into(), json!(facts));
-    decision
 }
 
 fn deny(account: Account, code: Code, detail: &str) -> Authorized {
@@ -391,16 +377,16 @@ impl AuthorizedExchange {
             told,
         };
         let reduced = reduce_for(&plan, record.values, &towards);
-        account.decision.insert("findings".into(), json!(reduced.findings));
-        account.decision.insert("source".into(), json!(record.said.digest));
-        account.decision.insert("source_by".into(), json!(record.said.by));
-        account.decision.insert("source_of".into(), json!(record.said.of));
+        account.decision.find(&plan.record_type, &reduced.findings);
+        account.decision.insert("source", json!(record.said.digest));
+        account.decision.insert("source_by", json!(record.said.by));
+        account.decision.insert("source_of", json!(record.said.of));
         let fields: Vec<Value> = reduced.outcomes.iter().map(outcome_value).collect();
         let views: Map<String, Value> = reduced.outcomes.iter().filter_map(shown).collect();
         if views.is_empty() {
             return nothing_left(account, fields);
         }
-        account.decision.insert("rests_on".into(), json!(rests_on(&plan, &views)));
+        account.decision.insert("rests_on", json!(rests_on(&plan, &views)));
         let told = emergency.map(|emergency| alert(&account.request, &pull, emergency, &views));
         let changes = told.into_iter().collect();
         let record = json::canonical(&Value::Object(reduced.into_record()));

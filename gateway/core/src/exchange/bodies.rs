@@ -8,7 +8,7 @@ use crate::log::entry::{Draft, Kind, Slot, Slots};
 
 /// The three bodies of an entry.
 pub(in crate::exchange) fn slots(
-    decision: Map<String, Value>,
+    decision: Value,
     operator: Value,
     (whose, case): (Option<&Pseudonym>, Option<&CaseId>),
     salts: &[[u8; 32]; 3],
@@ -22,7 +22,7 @@ pub(in crate::exchange) fn slots(
         subject.insert("case".into(), json!(case));
     }
     Slots {
-        decision: Some(Slot::new(for_decision, &Value::Object(decision))),
+        decision: Some(Slot::new(for_decision, &decision)),
         operator: Some(Slot::new(for_operator, &operator)),
         subject: (!subject.is_empty()).then(|| Slot::new(for_subject, &Value::Object(subject))),
     }

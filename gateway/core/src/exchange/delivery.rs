@@ -23,16 +23,15 @@ use crate::log::proof::{LogVerifier, Receipt};
 use crate::notice::{self, About};
 use crate::parcel::{self, Custody, HOLD, Keeper, LockFault, Locked, Parcel, ParcelChange};
 use crate::policy::Party;
-use crate::policy::reduce::{self, Carried};
+use crate::policy::reduce::{self, Carried, Findings};
 use crate::subject::{CodiceFiscale, SubjectKeys};
 use crate::time::Timestamp;
 use crate::wire;
 
 use super::answer::{SignError, Stamp};
-use super::authorize::{
-    Asks, Known, decision, epochs, facts, outcome_value, policy_stamp, question, rests_on, shown,
-};
+use super::authorize::{Asks, Known, epochs, facts, outcome_value, policy_stamp, question, rests_on, shown};
 use super::bodies::slots;
+use super::grounds::{Grounds, OwnerSeal, Topic};
 use super::outcome::{Branch, Expected, Guarded, PolicyStamp, ReleaseError, Salts, Sealed};
 use super::push::recipient_party;
 use super::registered::{StreamChange, StreamKind, issue};
@@ -42,12 +41,15 @@ pub struct OpenParcel {
     parcel: Parcel,
     subject: CodiceFiscale,
     record: Map<String, Value>,
+    /// What the record's values told besides themselves.
+    findings: Findings,
 }
 
 /// What is under lock.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Copy {
+    findings: Findings,
     record: Map<String, Value>,
     subject: CodiceFiscale,
 }
@@ -57,7 +59,7 @@ pub struct AuthorizedParcel {
     pub(in crate::exchange) parcel: Parcel,
     subject: CodiceFiscale,
     carried: Carried,
-    decision: Map<String, Value>,
+    decision: Grounds,
     policy: PolicyStamp,
     epochs: Vec<(String, u64)>,
     at: Timestamp,
@@ -75,7 +77,7 @@ pub enum Rechecked {
 pub struct Halt {
     pub parcel: Parcel,
     pub code: Code,
-    decision: Map<String, Value>,
+    decision: Grounds,
     policy: Option<PolicyStamp>,
 }
 
@@ -124,8 +126,8 @@ impl OpenParcel {
     /// Opens a lock in memory. Nothing is disclosed by that: what it makes has no reader.
     pub fn open(parcel: Parcel, locked: &Locked, keeper: &dyn Keeper) -> Result<Self, LockFault> {
         let bytes: Zeroizing<Vec<u8>> = keeper.open(&parcel.header.exchange, locked)?;
-        let Copy { record, subject } = json::parse_as(&bytes).map_err(|_| LockFault)?;
-        Ok(Self { parcel, subject, record })
+        let Copy { findings, record, subject } = json::parse_as(&bytes).map_err(|_| LockFault)?;
+        Ok(Self { parcel, subject, record, findings })
     }
 
     /// Whose facts must be read: the person's pseudonyms of all epochs.
@@ -143,7 +145,7 @@ impl OpenParcel {
         let recipient = recipient_party(known, &header.recipient, header.office.as_ref(), now);
         let sender = recipient_party(known, &header.sender.agency, None, now);
         let (Some(consumer), Some(sender)) = (recipient, sender) else {
-            return self.halt(Code::ExchangeNotAllowed, Map::new(), None);
+            return self.halt(Code::ExchangeNotAllowed, Grounds::default(), None);
         };
         let provider = Party { office: None, ..sender };
         let case = known.case.and_then(|case| {
@@ -152,27 +154,28 @@ impl OpenParcel {
         let asks =
             Asks { record_type: &header.record_type, purpose: &header.purpose, consumer, provider, case };
         let facts = facts(asks, known, now);
-        let mut said = decision(now, &header.record_type, &header.purpose, None, &facts);
+        let topic = Topic { record_type: &header.record_type, purpose: &header.purpose, requested: None };
+        let mut said = Grounds::of(topic, &facts, known.policy, now);
         let policy = policy_stamp(known);
         let plan = match known.policy.decide(&question(&header.record_type, &header.purpose, &facts, now)) {
             Ok(plan) => plan,
             Err(refusal) => {
-                said.insert("outcomes".into(), Value::Array(Vec::new()));
+                said.insert("outcomes", Value::Array(Vec::new()));
                 return self.halt(refusal.code(), said, Some(policy));
             }
         };
-        let made = reduce::Made { findings: &header.findings, views: &header.views };
-        said.insert("held".into(), json!(header.views));
+        let made = reduce::Made { findings: &self.findings, views: &header.views };
+        said.insert("held", json!(header.views));
         let carried = reduce::carry(&plan, made, self.record.clone());
-        said.insert("findings".into(), json!(carried.findings));
-        said.insert("outcomes".into(), carried.outcomes.iter().map(outcome_value).collect());
+        said.find(&plan.record_type, &carried.findings);
+        said.insert("outcomes", carried.outcomes.iter().map(outcome_value).collect());
         if carried.record.is_empty() {
             return self.halt(Code::ExchangeDenied, said, Some(policy));
         }
         let views: Map<String, Value> = carried.outcomes.iter().filter_map(shown).collect();
-        said.insert("rests_on".into(), json!(rests_on(&plan, &views)));
+        said.insert("rests_on", json!(rests_on(&plan, &views)));
         let record = json::canonical(&Value::Object(carried.record.clone()));
-        said.insert("record".into(), json!(Sha256::of(record.as_bytes())));
+        said.insert("record", json!(Sha256::of(record.as_bytes())));
         let epochs = epochs(&plan, &facts, known);
         let Self { parcel, subject, .. } = self;
         Rechecked::Permit(Box::new(AuthorizedParcel {
@@ -186,7 +189,7 @@ impl OpenParcel {
         }))
     }
 
-    fn halt(self, code: Code, decision: Map<String, Value>, policy: Option<PolicyStamp>) -> Rechecked {
+    fn halt(self, code: Code, decision: Grounds, policy: Option<PolicyStamp>) -> Rechecked {
         Rechecked::Halt(Box::new(Halt { parcel: self.parcel, code, decision, policy }))
     }
 }
@@ -196,6 +199,7 @@ pub struct Attempt<'a> {
     pub entry: ExchangeId,
     pub salts: [[u8; 32]; 3],
     pub replica: &'a str,
+    pub seal: &'a dyn OwnerSeal,
 }
 
 impl AuthorizedParcel {
@@ -214,7 +218,7 @@ impl AuthorizedParcel {
         let hold = Custody::Hold { replica: attempt.replica.to_owned(), until: self.at.plus(HOLD) };
         let change = parcel_change(&self.parcel, &event, None);
         let hold = ParcelChange { parcel: self.parcel.header.exchange.clone(), custody: hold };
-        let (pending, mut sealed) = self.seal(&attempt.entry, Salts(attempt.salts));
+        let (pending, mut sealed) = self.seal(&attempt.entry, Salts(attempt.salts), attempt.seal);
         sealed.changes.push(change);
         sealed.parcels.push(hold);
         (pending, sealed)
@@ -225,21 +229,21 @@ impl AuthorizedParcel {
         mut self,
         entry: &ExchangeId,
         salts: Salts,
+        seal: &dyn OwnerSeal,
     ) -> (PendingDelivery, Sealed) {
         self.epochs.push((self.parcel.header.exchange.to_string(), self.parcel.epoch()));
-        self.seal(entry, salts)
+        self.seal(entry, salts, seal)
     }
 
-    fn seal(mut self, entry: &ExchangeId, salts: Salts) -> (PendingDelivery, Sealed) {
+    fn seal(mut self, entry: &ExchangeId, salts: Salts, seal: &dyn OwnerSeal) -> (PendingDelivery, Sealed) {
         let epochs = std::mem::take(&mut self.epochs);
         let mut overtaken = self.decision.clone();
         overtaken.remove("outcomes");
-        overtaken.insert("overtaken".into(), Value::Bool(true));
+        overtaken.insert("overtaken", Value::Bool(true));
         let said = std::mem::take(&mut self.decision);
-        let draft = |kind: Kind, decision| {
-            let mut draft = draft(&self.parcel, kind, entry, Some(&self.policy));
-            draft.slots = parcel_slots(&self.parcel, decision, &salts);
-            draft
+        let draft = |kind: Kind, decision: Grounds| {
+            let draft = draft(&self.parcel, kind, entry, Some(&self.policy));
+            filled(draft, &self.parcel, decision, (&salts, seal))
         };
         let mut fallback = draft(Kind::Denial, overtaken);
         fallback.code = Some(Code::ExchangeDenied);
@@ -342,39 +346,39 @@ pub enum Turn {
 }
 
 /// The entry for a turn, with what it changes. Holds no value.
-pub fn turn(turn: Turn, salts: [[u8; 32]; 3], now: Timestamp) -> Sealed {
-    let salts = Salts(salts);
+pub fn turn(turn: Turn, salts: [[u8; 32]; 3], seal: &dyn OwnerSeal, now: Timestamp) -> Sealed {
+    let under = (&Salts(salts), seal);
     match turn {
         Turn::Cancelled(halt) => {
             let event = parcel::Event::Cancelled { at: now, code: halt.code.text().to_owned() };
             let exchange = halt.parcel.header.exchange.clone();
             let mut draft = draft(&halt.parcel, Kind::Denial, &exchange, halt.policy.as_ref());
             draft.code = Some(halt.code);
-            let draft = filled(draft, &halt.parcel, halt.decision.clone(), &salts);
+            let draft = filled(draft, &halt.parcel, halt.decision.clone(), under);
             ended(&halt.parcel, event, draft, Custody::Remove)
         }
         Turn::Dead { parcel, code } => {
             let event = parcel::Event::Dead { at: now, code: code.text().to_owned() };
             let mut draft = draft(&parcel, Kind::Failure, &parcel.header.exchange, None);
             draft.code = Some(code);
-            let mut sealed = ended(&parcel, event, filled(draft, &parcel, Map::new(), &salts), Custody::Bury);
+            let mut sealed =
+                ended(&parcel, event, filled(draft, &parcel, Grounds::default(), under), Custody::Bury);
             sealed.changes.extend(undelivered(&parcel, now));
             sealed
         }
         Turn::Delivered { parcel, entry, answer } => {
             let event = parcel::Event::Delivered { at: now, entry: entry.clone() };
-            let said = Map::from_iter([
-                ("acknowledged".to_owned(), json!(entry)),
-                ("answer".to_owned(), json!(answer)),
-            ]);
+            let mut said = Grounds::default();
+            said.insert("acknowledged", json!(entry));
+            said.insert("answer", json!(answer));
             let draft = draft(&parcel, Kind::Delivery, &parcel.header.exchange, None);
-            ended(&parcel, event, filled(draft, &parcel, said, &salts), Custody::Remove)
+            ended(&parcel, event, filled(draft, &parcel, said, under), Custody::Remove)
         }
         Turn::Failed { parcel, entry, code, next } => {
             let event = parcel::Event::Failed { at: now, code: code.text().to_owned(), next };
             let mut draft = draft(&parcel, Kind::Failure, &entry, None);
             draft.code = Some(code);
-            let draft = filled(draft, &parcel, Map::new(), &salts);
+            let draft = filled(draft, &parcel, Grounds::default(), under);
             let mut sealed = entry_of(&parcel, draft);
             sealed.changes.push(parcel_change(&parcel, &event, None));
             let custody = Custody::Wait { due: next };
@@ -451,16 +455,20 @@ fn draft(parcel: &Parcel, kind: Kind, entry: &ExchangeId, policy: Option<&Policy
     draft
 }
 
-fn filled(mut draft: Draft, parcel: &Parcel, decision: Map<String, Value>, salts: &Salts) -> Draft {
-    draft.slots = parcel_slots(parcel, decision, salts);
+/// What is random about an entry, and what seals the part of it that only the owner may know.
+type Under<'a> = (&'a Salts, &'a dyn OwnerSeal);
+
+fn filled(mut draft: Draft, parcel: &Parcel, mut decision: Grounds, (salts, seal): Under<'_>) -> Draft {
+    let header = &parcel.header;
+    decision.insert("delivers", json!(header.exchange));
+    decision.insert("push", json!(header.push));
+    draft.slots = parcel_slots(parcel, decision.body(&draft.id, seal), salts);
     draft
 }
 
 /// The bodies of an entry about a parcel: who sent it, whose it is, and which exchange it belongs to.
-fn parcel_slots(parcel: &Parcel, mut decision: Map<String, Value>, salts: &Salts) -> Slots {
+fn parcel_slots(parcel: &Parcel, decision: Value, salts: &Salts) -> Slots {
     let header = &parcel.header;
-    decision.insert("delivers".into(), json!(header.exchange));
-    decision.insert("push".into(), json!(header.push));
     let operator = json!({
         "agency": header.sender.agency,
         "operator": header.sender.operator,

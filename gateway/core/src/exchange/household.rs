@@ -127,7 +127,7 @@ impl Gathered {
     /// The request's own outcome: which exchanges it became. It names no person.
     pub fn outcome(self) -> Outcome {
         let mut account = Account::new(self.request);
-        account.decision.insert("members".into(), json!(self.members));
+        account.decision.insert("members", json!(self.members));
         account.provider = Some(self.pull.provider);
         account.purpose = Some(self.pull.purpose);
         account.record_type = Some(self.pull.record_type);
@@ -183,7 +183,7 @@ impl Outcome {
                 return Self { end, ..self };
             }
         };
-        self.account.decision.insert("refused".into(), json!(code.text()));
+        self.account.decision.insert("refused", json!(code.text()));
         let detail = "nothing may be released of this member".to_owned();
         Self { end: End::Deny(Refused { code: Code::ExchangeDenied, detail, fields }), ..self }
     }

@@ -39,7 +39,7 @@ pub fn inbox(
             parcels.push(Fetched { parcel: *parcel, entry, salts: Salts(salts) });
         }
     }
-    account.decision.insert("deliveries".into(), Value::Array(told));
+    account.decision.insert("deliveries", Value::Array(told));
     Outcome { account, end: End::Fetch { parcels, next } }
 }
 
@@ -68,7 +68,7 @@ impl Registered<'_> {
         account.provider = Some(header.sender.agency.clone());
         account.purpose = Some(header.purpose.clone());
         account.record_type = Some(header.record_type.clone());
-        account.decision.insert("acknowledged".into(), json!(header.exchange));
+        account.decision.insert("acknowledged", json!(header.exchange));
         if let End::Register { changes, parcels, .. } = &mut outcome.end
             && !changes.is_empty()
         {

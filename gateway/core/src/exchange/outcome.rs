@@ -14,6 +14,7 @@ use crate::signal::SignalChange;
 
 use super::bodies::{operator_body, slots};
 use super::delivery::{AuthorizedParcel, PendingDelivery, Released};
+use super::grounds::{Grounds, OwnerSeal};
 use super::push::Consigned;
 use super::pushed;
 use super::registered::StreamChange;
@@ -40,7 +41,7 @@ pub(in crate::exchange) struct Account {
     pub case: Option<CaseId>,
     pub policy: Option<PolicyStamp>,
     /// The inputs of the decision, canonical, for replay.
-    pub decision: Map<String, Value>,
+    pub decision: Grounds,
 }
 
 #[derive(Debug, Clone)]
@@ -293,12 +294,12 @@ impl Outcome {
 
     /// Splits the outcome into what the ledger commits and what waits for the receipt.
     /// The salts are 256 random bits each; without them a commitment could be guessed open.
-    pub fn seal(self, salts: [[u8; 32]; 3]) -> (Pending, Sealed) {
-        self.left_out().sealed(salts)
+    pub fn seal(self, salts: [[u8; 32]; 3], seal: &dyn OwnerSeal) -> (Pending, Sealed) {
+        self.left_out().sealed(salts, seal)
     }
 
-    fn sealed(mut self, salts: [[u8; 32]; 3]) -> (Pending, Sealed) {
-        let draft = self.draft(&salts);
+    fn sealed(mut self, salts: [[u8; 32]; 3], seal: &dyn OwnerSeal) -> (Pending, Sealed) {
+        let draft = self.draft(&salts, seal);
         let mut sealed = Sealed {
             guard: None,
             changes: Vec::new(),
@@ -310,7 +311,8 @@ impl Outcome {
             draft,
         };
         let mut deliveries = Vec::new();
-        let fallback = matches!(self.end, End::Disclose(_)).then(|| self.overtaken(&sealed.draft, &salts));
+        let fallback =
+            matches!(self.end, End::Disclose(_)).then(|| self.overtaken(&sealed.draft, &salts, seal));
         match &mut self.end {
             End::Disclose(disclosed) => {
                 let epochs = std::mem::take(&mut disclosed.epochs);
@@ -320,21 +322,21 @@ impl Outcome {
             }
             End::Fetch { parcels, .. } => {
                 for Fetched { parcel, entry, salts } in parcels.drain(..) {
-                    let (pending, delivery) = parcel.fetched(&entry, salts);
+                    let (pending, delivery) = parcel.fetched(&entry, salts, seal);
                     deliveries.push(pending);
                     sealed.also.push(delivery);
                 }
             }
             End::Push { consigned, fingerprint } => {
                 sealed.changes = pushed::streams(&self.account, consigned, fingerprint.take());
-                sealed.also = consigned.iter().map(|one| one.seal(&self.account)).collect();
+                sealed.also = consigned.iter().map(|one| one.seal(&self.account, seal)).collect();
             }
             End::Register { changes, parcels, signals, .. } => {
                 (sealed.changes, sealed.parcels) = (std::mem::take(changes), std::mem::take(parcels));
                 sealed.signals = std::mem::take(signals);
             }
             End::Signals { told, gone, .. } => {
-                sealed.also = told.iter().map(|one| one.seal(&self.account)).collect();
+                sealed.also = told.iter().map(|one| one.seal(&self.account, seal)).collect();
                 sealed.signals = std::mem::take(gone);
             }
             End::Deny(_) | End::Fail { .. } | End::Report { .. } => {}
@@ -353,20 +355,20 @@ impl Outcome {
         (Pending { expected, also, deliveries, outcome: self }, sealed)
     }
 
-    fn draft(&self, salts: &[[u8; 32]; 3]) -> Draft {
+    fn draft(&self, salts: &[[u8; 32]; 3], seal: &dyn OwnerSeal) -> Draft {
         let account = &self.account;
         let mut decision = account.decision.clone();
-        decision.insert("request".into(), json!(account.request.digest));
+        decision.insert("request", json!(account.request.digest));
         if let Some(household) = &account.request.within {
-            decision.insert("household".into(), json!(household));
+            decision.insert("household", json!(household));
         }
         match &self.end {
             End::Deny(refused) => {
-                decision.insert("outcomes".into(), Value::Array(refused.fields.clone()));
+                decision.insert("outcomes", Value::Array(refused.fields.clone()));
             }
             End::Disclose(disclosed) => {
-                decision.insert("outcomes".into(), Value::Array(disclosed.fields.clone()));
-                decision.insert("record".into(), json!(Sha256::of(disclosed.record.as_bytes())));
+                decision.insert("outcomes", Value::Array(disclosed.fields.clone()));
+                decision.insert("record", json!(Sha256::of(disclosed.record.as_bytes())));
             }
             End::Fail { .. }
             | End::Fetch { .. }
@@ -382,7 +384,7 @@ impl Outcome {
         draft.record_type.clone_from(&account.record_type);
         draft.code = self.code();
         draft.policy = account.policy.as_ref().map(|policy| policy.sha256);
-        draft.slots = account.slots(decision, salts);
+        draft.slots = account.slots(decision.body(&draft.id, seal), salts);
         draft
     }
 
@@ -394,17 +396,17 @@ impl Outcome {
     }
 
     /// The entry that is true when consent or case moved before the disclosure was committed.
-    fn overtaken(&self, draft: &Draft, salts: &[[u8; 32]; 3]) -> Draft {
+    fn overtaken(&self, draft: &Draft, salts: &[[u8; 32]; 3], seal: &dyn OwnerSeal) -> Draft {
         let mut decision = self.account.decision.clone();
-        decision.insert("request".into(), json!(self.account.request.digest));
-        decision.insert("overtaken".into(), Value::Bool(true));
+        decision.insert("request", json!(self.account.request.digest));
+        decision.insert("overtaken", Value::Bool(true));
         if let Some(household) = &self.account.request.within {
-            decision.insert("household".into(), json!(household));
+            decision.insert("household", json!(household));
         }
         let mut denial = draft.clone();
         denial.kind = Kind::Denial;
         denial.code = Some(Code::ExchangeDenied);
-        denial.slots = self.account.slots(decision, salts);
+        denial.slots = self.account.slots(decision.body(&draft.id, seal), salts);
         denial
     }
 }
@@ -420,11 +422,11 @@ impl Account {
             also: Vec::new(),
             case: None,
             policy: None,
-            decision: Map::new(),
+            decision: Grounds::default(),
         }
     }
 
-    fn slots(&self, decision: Map<String, Value>, salts: &[[u8; 32]; 3]) -> Slots {
+    fn slots(&self, decision: Value, salts: &[[u8; 32]; 3]) -> Slots {
         let whose = (self.subject.as_ref(), self.case.as_ref());
         let mut bodies = slots(decision, operator_body(&self.request), whose, salts);
         if !self.also.is_empty() {

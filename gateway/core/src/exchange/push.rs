@@ -16,17 +16,16 @@ use crate::json;
 use crate::log::entry::{Draft, Kind};
 use crate::parcel::{self, Custody, Keeper, LockEntropy, Parcel, ParcelChange, Route};
 use crate::policy::record::{FieldIndex, RecordType};
-use crate::policy::reduce::Findings;
 use crate::policy::{Party, Plan};
 use crate::registry::Deployment;
 use crate::subject::SubjectKeys;
 use crate::time::Timestamp;
 
 use super::authorize::{
-    Asks, Known, Towards, decision, epochs, facts, outcome_value, policy_stamp, question, reduce_for,
-    rests_on, shown,
+    Asks, Known, Towards, epochs, facts, outcome_value, policy_stamp, question, reduce_for, rests_on, shown,
 };
 use super::bodies::{operator_body, slots};
+use super::grounds::{Grounds, OwnerSeal, Topic};
 use super::outcome::{Account, Branch, End, Guarded, Outcome, Refused, Salts, Sealed};
 use super::pushed::{Addressed, Push, PushKey, RecipientName};
 use super::record::{AgencyRecord, Assurance, Said, SaidOf};
@@ -61,7 +60,7 @@ pub(in crate::exchange) struct Consigned {
     pub recipient: RecipientName,
     pub exchange: ExchangeId,
     salts: Salts,
-    decision: Map<String, Value>,
+    decision: Grounds,
     pub end: Consigning,
 }
 
@@ -112,7 +111,7 @@ pub fn consign(request: VerifiedRequest, push: Push, known: &Known<'_>, means: M
         consigned.push(consignor.consign(recipient, seed));
     }
     let said = |one: &Consigned| json!({ "exchange": one.exchange, "recipient": one.recipient.agency });
-    account.decision.insert("exchanges".into(), consigned.iter().map(said).collect());
+    account.decision.insert("exchanges", consigned.iter().map(said).collect());
     Outcome { account, end: End::Push { consigned, fingerprint } }
 }
 
@@ -170,10 +169,10 @@ struct Consignor<'a> {
 
 impl Consignor<'_> {
     fn consign(&self, recipient: &RecipientName, seed: &Seed) -> Consigned {
-        let mut decision = Map::new();
+        let mut decision = Grounds::default();
         let end = self.decide(recipient, seed, &mut decision);
-        decision.insert("push".into(), json!(self.account.request.exchange));
-        decision.insert("request".into(), json!(self.account.request.digest));
+        decision.insert("push", json!(self.account.request.exchange));
+        decision.insert("request", json!(self.account.request.digest));
         Consigned {
             recipient: recipient.clone(),
             exchange: seed.exchange.clone(),
@@ -183,7 +182,7 @@ impl Consignor<'_> {
         }
     }
 
-    fn decide(&self, to: &RecipientName, seed: &Seed, said: &mut Map<String, Value>) -> Consigning {
+    fn decide(&self, to: &RecipientName, seed: &Seed, said: &mut Grounds) -> Consigning {
         let (request, push, known) = (&self.account.request, self.push, self.known);
         let sender = &request.sender;
         let Some(consumer) = recipient_party(known, &to.agency, to.office.as_ref(), request.at) else {
@@ -197,11 +196,12 @@ impl Consignor<'_> {
             .and_then(|case| case.fact_for(&known.pseudonyms, &to.agency, to.office.as_ref(), request.at));
         let asks = Asks { record_type: &push.record_type, purpose: &push.purpose, consumer, provider, case };
         let facts = facts(asks, known, request.at);
-        *said = decision(request.at, &push.record_type, &push.purpose, None, &facts);
+        let topic = Topic { record_type: &push.record_type, purpose: &push.purpose, requested: None };
+        *said = Grounds::of(topic, &facts, known.policy, request.at);
         let question = question(&push.record_type, &push.purpose, &facts, request.at);
         match known.policy.decide(&question) {
             Err(refusal) => {
-                said.insert("outcomes".into(), Value::Array(Vec::new()));
+                said.insert("outcomes", Value::Array(Vec::new()));
                 refuse(refusal.code(), refusal.to_string())
             }
             Ok(plan) => {
@@ -215,7 +215,7 @@ impl Consignor<'_> {
         &self,
         to: &RecipientName,
         seed: &Seed,
-        said: &mut Map<String, Value>,
+        said: &mut Grounds,
         (plan, epochs): (&Plan, Vec<(String, u64)>),
     ) -> Consigning {
         let (request, push) = (&self.account.request, self.push);
@@ -235,23 +235,24 @@ impl Consignor<'_> {
             return refuse(Code::RequestInvalid, "the record does not fit its type".to_owned());
         };
         let reduced = reduce_for(plan, record.values, &towards);
-        said.insert("findings".into(), json!(reduced.findings));
-        said.insert("source".into(), json!(record.said.digest));
-        said.insert("source_by".into(), json!(record.said.by));
-        said.insert("source_of".into(), json!(record.said.of));
+        said.find(&plan.record_type, &reduced.findings);
+        said.insert("source", json!(record.said.digest));
+        said.insert("source_by", json!(record.said.by));
+        said.insert("source_of", json!(record.said.of));
         let fields: Vec<Value> = reduced.outcomes.iter().map(outcome_value).collect();
-        said.insert("outcomes".into(), Value::Array(fields.clone()));
+        said.insert("outcomes", Value::Array(fields.clone()));
         let views: Map<String, Value> = reduced.outcomes.iter().filter_map(shown).collect();
         if views.is_empty() {
             let detail = "no field of the record may be released".to_owned();
             return Consigning::Refuse(Refused { code: Code::ExchangeDenied, detail, fields });
         }
-        said.insert("rests_on".into(), json!(rests_on(plan, &views)));
-        let header = self.header(to, seed, &views, reduced.findings.clone());
+        said.insert("rests_on", json!(rests_on(plan, &views)));
+        let header = self.header(to, seed, &views);
+        let findings = reduced.findings.clone();
         let record = Value::Object(reduced.into_record());
-        said.insert("record".into(), json!(Sha256::of(json::canonical(&record).as_bytes())));
+        said.insert("record", json!(Sha256::of(json::canonical(&record).as_bytes())));
         let copy = zeroize::Zeroizing::new(json::canonical(
-            &json!({ "record": record, "subject": subject.expose() }),
+            &json!({ "findings": findings, "record": record, "subject": subject.expose() }),
         ));
         let Some((header, Ok(locked))) = header.map(|header| {
             let locked = self.means.keeper.lock(&seed.exchange, copy.as_bytes(), &seed.lock);
@@ -265,13 +266,7 @@ impl Consignor<'_> {
         Consigning::Keep(Box::new(Kept { parcel, accepted, locked, fields, epochs }))
     }
 
-    fn header(
-        &self,
-        to: &RecipientName,
-        seed: &Seed,
-        views: &Map<String, Value>,
-        findings: Findings,
-    ) -> Option<parcel::Header> {
+    fn header(&self, to: &RecipientName, seed: &Seed, views: &Map<String, Value>) -> Option<parcel::Header> {
         let (request, push) = (&self.account.request, self.push);
         let sender = &request.sender;
         let views: BTreeMap<FieldId, ViewId> = serde_json::from_value(Value::Object(views.clone())).ok()?;
@@ -287,7 +282,6 @@ impl Consignor<'_> {
             purpose: push.purpose.clone(),
             case: push.case.clone(),
             subject: self.known.pseudonyms.first().cloned()?,
-            findings,
             views,
             accepted: request.at,
         })
@@ -330,12 +324,12 @@ impl Consigned {
     }
 
     /// The exchange's own entry, with what it makes durable.
-    pub fn seal(&self, account: &Account) -> Sealed {
+    pub fn seal(&self, account: &Account, seal: &dyn OwnerSeal) -> Sealed {
         let kind = match &self.end {
             Consigning::Keep(_) => Kind::Disclosure,
             Consigning::Refuse(_) => Kind::Denial,
         };
-        let mut draft = self.draft(account, kind, self.decision.clone());
+        let mut draft = self.draft((account, seal), kind, self.decision.clone());
         let mut sealed = Sealed {
             guard: None,
             changes: Vec::new(),
@@ -354,8 +348,8 @@ impl Consigned {
             Consigning::Keep(kept) => {
                 let mut overtaken = self.decision.clone();
                 overtaken.remove("outcomes");
-                overtaken.insert("overtaken".into(), Value::Bool(true));
-                let mut fallback = self.draft(account, Kind::Denial, overtaken);
+                overtaken.insert("overtaken", Value::Bool(true));
+                let mut fallback = self.draft((account, seal), Kind::Denial, overtaken);
                 fallback.code = Some(Code::ExchangeDenied);
                 sealed.guard = Some(Guarded { epochs: kept.epochs.clone(), fallback });
                 sealed.changes = vec![kept.stream()];
@@ -365,7 +359,7 @@ impl Consigned {
         sealed
     }
 
-    fn draft(&self, account: &Account, kind: Kind, decision: Map<String, Value>) -> Draft {
+    fn draft(&self, (account, seal): (&Account, &dyn OwnerSeal), kind: Kind, decision: Grounds) -> Draft {
         let mut draft = Draft::new(kind, self.exchange.clone());
         draft.consumer = Some(self.recipient.agency.clone());
         draft.provider = Some(account.request.sender.agency.clone());
@@ -373,6 +367,7 @@ impl Consigned {
         draft.record_type.clone_from(&account.record_type);
         draft.policy = account.policy.as_ref().map(|policy| policy.sha256);
         let whose = (account.subject.as_ref(), account.case.as_ref());
+        let decision = decision.body(&draft.id, seal);
         draft.slots = slots(decision, operator_body(&account.request), whose, &self.salts.0);
         draft
     }

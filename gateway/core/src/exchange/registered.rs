@@ -123,7 +123,7 @@ pub(super) fn settle(
                 })
             };
             let events = done.changes.iter().map(said);
-            account.decision.insert("events".into(), events.collect());
+            account.decision.insert("events", events.collect());
             let (kind, changes, status, mut body) = (done.kind, done.changes, done.status, done.body);
             body.insert("exchange".into(), json!(account.request.exchange));
             let (parcels, signals) = (Vec::new(), Vec::new());

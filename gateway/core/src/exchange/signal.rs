@@ -22,6 +22,7 @@ use crate::time::Timestamp;
 use super::ask::SubjectName;
 use super::authorize::Known;
 use super::bodies::{operator_body, slots};
+use super::grounds::{Grounds, OwnerSeal};
 use super::inbox::FetchSeed;
 use super::outcome::{Account, Branch, End, Guarded, More, Outcome, PolicyStamp, Salts, Sealed};
 use super::registered::{Done, Refusal, Registered, StreamChange, StreamKind, settle};
@@ -108,9 +109,9 @@ impl Registered<'_> {
         // Only what was found to be words of the policy: a name sent in their place must not come to rest in the log.
         if let (End::Register { signals, .. }, Some(locked)) = (&mut outcome.end, locked) {
             let said = json!({
-                "signal_type": ask.signal_type, "controls": ask.controls, "sequence": ask.sequence
+                "signal_type": ask.signal_type, "sequence": ask.sequence
             });
-            account.decision.insert("signalled".into(), said);
+            account.decision.insert("signalled", said);
             account.record_type = Some(ask.record_type.clone());
             account.provider = Some(sender);
             signals.extend(told.iter().map(|one| SignalChange::Keep {
@@ -124,12 +125,7 @@ impl Registered<'_> {
         outcome
     }
 
-    fn locked(
-        &self,
-        exchange: &ExchangeId,
-        ask: &SignalAsk,
-        means: &Locking<'_>,
-    ) -> Result<Locked, Refusal> {
+    fn locked(&self, exchange: &ExchangeId, ask: &SignalAsk, means: &Locking<'_>) -> Result<Locked, Refusal> {
         let kind = self.policy.record_type(&ask.record_type);
         let text = kind.map(|kind| controls_text(kind, ask.controls.as_deref())).unwrap_or_default();
         let fault = |_| Refusal(Code::Internal, "the signal could not be locked".to_owned());
@@ -233,7 +229,7 @@ pub fn signals(request: VerifiedRequest, waits: Waits) -> Outcome {
     let told: Vec<Told> =
         mine.map(|(signal, seed)| Told { signal, entry: seed.entry, salts: Salts(seed.salts) }).collect();
     let said = told.iter().map(|one| json!({ "entry": one.entry, "signal_id": one.signal.signal.id }));
-    account.decision.insert("signals".into(), said.collect());
+    account.decision.insert("signals", said.collect());
     let gone = gone.into_iter().map(|signal| SignalChange::Remove { signal }).collect();
     Outcome { account, end: End::Signals { told, gone, after, more } }
 }
@@ -248,15 +244,15 @@ pub(in crate::exchange) struct Told {
 
 impl Told {
     /// The signal's own entry: a delivery to whoever reads it, of one person's record, without a field.
-    pub fn seal(&self, account: &Account) -> Sealed {
+    pub fn seal(&self, account: &Account, seal: &dyn OwnerSeal) -> Sealed {
         let AuthorizedSignal { seen, subscription, .. } = &self.signal;
         let mut overtaken = seen.decision.clone();
         overtaken.remove("would_show");
-        overtaken.insert("overtaken".into(), Value::Bool(true));
-        let mut fallback = self.draft(account, Kind::Denial, overtaken);
+        overtaken.insert("overtaken", Value::Bool(true));
+        let mut fallback = self.draft((account, seal), Kind::Denial, overtaken);
         fallback.code = Some(Code::ExchangeDenied);
         Sealed {
-            draft: self.draft(account, Kind::Delivery, seen.decision.clone()),
+            draft: self.draft((account, seal), Kind::Delivery, seen.decision.clone()),
             guard: Some(Guarded { epochs: seen.epochs.clone(), fallback }),
             changes: Vec::new(),
             subjects: vec![subscription.header.subject.clone()],
@@ -267,13 +263,13 @@ impl Told {
         }
     }
 
-    fn draft(&self, account: &Account, kind: Kind, mut decision: Map<String, Value>) -> Draft {
+    fn draft(&self, (account, seal): (&Account, &dyn OwnerSeal), kind: Kind, mut decision: Grounds) -> Draft {
         let AuthorizedSignal { subscription, signal, seen } = &self.signal;
         let header = &subscription.header;
         let said = json!({ "signal_id": signal.id, "signal_type": signal.kind, "at": signal.at });
-        decision.insert("signal".into(), said);
-        decision.insert("subscription".into(), json!(header.id));
-        decision.insert("request".into(), json!(account.request.digest));
+        decision.insert("signal", said);
+        decision.insert("subscription", json!(header.id));
+        decision.insert("request", json!(account.request.digest));
         let mut draft = Draft::new(kind, self.entry.clone());
         draft.consumer = Some(header.by.agency.clone());
         draft.provider = Some(header.provider.clone());
@@ -282,6 +278,7 @@ impl Told {
         let PolicyStamp { sha256, .. } = &seen.policy;
         draft.policy = Some(*sha256);
         let whose = (Some(&header.subject), header.case.as_ref());
+        let decision = decision.body(&draft.id, seal);
         draft.slots = slots(decision, operator_body(&account.request), whose, &self.salts.0);
         draft
     }

@@ -20,9 +20,10 @@ use crate::view::pseudonym::PairKey;
 
 use super::ask::{Pull, SubjectName};
 use super::authorize::{
-    Asks, Authorized, AuthorizedExchange, Concealment, Known, authorize_as, decision, epochs, facts,
-    outcome_value, policy_stamp, question, rests_on, shown,
+    Asks, Authorized, AuthorizedExchange, Concealment, Known, authorize_as, epochs, facts, outcome_value,
+    policy_stamp, question, rests_on, shown,
 };
+use super::grounds::{Grounds, Topic};
 use super::outcome::{End, Outcome, PolicyStamp};
 use super::push::recipient_party;
 use super::registered::{Done, Refusal, Registered, StreamChange, StreamKind, operator, settle};
@@ -111,9 +112,9 @@ impl AuthorizedExchange {
             return Outcome { account, end: End::Fail { code, detail } };
         };
         let (findings, outcomes) = reduce::unseen(&plan, Some(&[]));
-        account.decision.insert("findings".into(), json!(findings));
-        account.decision.insert("would_show".into(), outcomes.iter().map(outcome_value).collect());
-        account.decision.insert("subscription".into(), json!(header.id));
+        account.decision.find(&plan.record_type, &findings);
+        account.decision.insert("would_show", outcomes.iter().map(outcome_value).collect());
+        account.decision.insert("subscription", json!(header.id));
         let body = Map::from_iter([("subscription".to_owned(), view(&header))]);
         let open = SignalChange::Open {
             subscription: header.id.clone(),
@@ -204,7 +205,7 @@ pub enum Sight<'a> {
 /// A subscription that stands: what was decided, and what that rests on.
 #[derive(Debug)]
 pub struct Seen {
-    pub(in crate::exchange) decision: Map<String, Value>,
+    pub(in crate::exchange) decision: Grounds,
     pub(in crate::exchange) policy: PolicyStamp,
     pub(in crate::exchange) epochs: Vec<(String, u64)>,
 }
@@ -237,14 +238,15 @@ pub fn look(
         Sight::Signal(controls) => (Concealment::Counts, controls),
     };
     let facts = facts(asks, known, now).seen(concealment);
-    let mut said = decision(now, &header.record_type, &header.purpose, None, &facts);
+    let topic = Topic { record_type: &header.record_type, purpose: &header.purpose, requested: None };
+    let mut said = Grounds::of(topic, &facts, known.policy, now);
     let question = question(&header.record_type, &header.purpose, &facts, now);
     let plan = known.policy.decide(&question).ok()?;
     let (findings, outcomes) = reduce::unseen(&plan, controls);
     let views = told(&plan, &outcomes, &header.rests_on)?;
-    said.insert("findings".into(), json!(findings));
-    said.insert("would_show".into(), outcomes.iter().map(outcome_value).collect());
-    said.insert("rests_on".into(), json!(rests_on(&plan, &views)));
+    said.find(&plan.record_type, &findings);
+    said.insert("would_show", outcomes.iter().map(outcome_value).collect());
+    said.insert("rests_on", json!(rests_on(&plan, &views)));
     let mut epochs = epochs(&plan, &facts, known);
     epochs.push((header.id.to_string(), subscription.epoch()));
     Some(Seen { decision: said, policy: policy_stamp(known), epochs })
@@ -342,7 +344,7 @@ impl Registered<'_> {
         account.provider = Some(header.provider);
         account.purpose = Some(header.purpose);
         account.record_type = Some(header.record_type);
-        account.decision.insert("subscription".into(), json!(header.id));
+        account.decision.insert("subscription", json!(header.id));
         if let End::Register { changes, signals, .. } = &mut outcome.end
             && !changes.is_empty()
         {

@@ -11,7 +11,7 @@ use crate::case::{self, Case};
 use crate::code::Code;
 use crate::consent::{self, Consent};
 use crate::hash::Sha256;
-use crate::id::ExchangeId;
+use crate::id::{AgencyId, ExchangeId};
 use crate::log::checkpoint::Checkpoint;
 use crate::log::entry::{Draft, Kind};
 use crate::log::note::tests::ToyKey;
@@ -23,6 +23,7 @@ use crate::subject::{CodiceFiscale, SubjectKeys};
 use crate::time::Timestamp;
 use crate::wire::LevelOfAssurance;
 
+mod concealed;
 mod signals;
 
 const ORIGIN: &str = "gateway.piana.example";
@@ -188,6 +189,15 @@ fn said(bytes: &[u8]) -> Said {
     Said { digest: Sha256::of(bytes), of: SaidOf::Bytes, by: Assurance::Seal }
 }
 
+/// No seal at all: what is under it is read here.
+struct Unsealed;
+
+impl OwnerSeal for Unsealed {
+    fn seal(&self, _: &AgencyId, _: &ExchangeId, words: &[u8]) -> Option<String> {
+        String::from_utf8(words.to_vec()).ok()
+    }
+}
+
 /// A log in memory with a key of its own.
 struct Log {
     frontier: Frontier,
@@ -216,7 +226,7 @@ fn trusting(secret: u8) -> LogVerifier {
 #[test]
 fn only_permitted_fields_leave() {
     let mut log = Log::new(1);
-    let (pending, sealed) = disclosure(1).seal([[1; 32], [2; 32], [3; 32]]);
+    let (pending, sealed) = disclosure(1).seal([[1; 32], [2; 32], [3; 32]], &Unsealed);
     let logged = pending.release(log.commit(&sealed.draft), &trusting(1)).unwrap();
     let End::Disclose(disclosed) = logged.outcome.end else { panic!("not disclosed") };
     assert_eq!(disclosed.record, r#"{"isee_fascia":"3"}"#);
@@ -226,7 +236,7 @@ fn only_permitted_fields_leave() {
 
 #[test]
 fn the_log_learns_which_fields_left_and_no_value() {
-    let (_, sealed) = disclosure(1).seal([[1; 32], [2; 32], [3; 32]]);
+    let (_, sealed) = disclosure(1).seal([[1; 32], [2; 32], [3; 32]], &Unsealed);
     let slots: Vec<&str> = sealed.draft.slots.iter().map(|(_, slot)| slot.body.as_str()).collect();
     let written = format!("{} {}", slots.join(" "), sealed.draft.leaf(0, NOW).as_str());
     assert!(written.contains("isee_fascia"));
@@ -238,8 +248,8 @@ fn the_log_learns_which_fields_left_and_no_value() {
 #[test]
 fn a_receipt_opens_only_its_own_outcome() {
     let mut log = Log::new(1);
-    let (first, first_sealed) = disclosure(1).seal([[1; 32], [2; 32], [3; 32]]);
-    let (second, second_sealed) = disclosure(2).seal([[4; 32], [5; 32], [6; 32]]);
+    let (first, first_sealed) = disclosure(1).seal([[1; 32], [2; 32], [3; 32]], &Unsealed);
+    let (second, second_sealed) = disclosure(2).seal([[4; 32], [5; 32], [6; 32]], &Unsealed);
     let (of_first, of_second) = (log.commit(&first_sealed.draft), log.commit(&second_sealed.draft));
     let refused = first.release(of_second, &trusting(1)).unwrap_err();
     assert!(matches!(refused, ReleaseError::OtherEntry));
@@ -250,9 +260,9 @@ fn a_receipt_opens_only_its_own_outcome() {
 #[test]
 fn a_receipt_of_the_same_exchange_with_another_content_opens_nothing() {
     let mut log = Log::new(1);
-    let (pending, _) = disclosure(1).seal([[1; 32], [2; 32], [3; 32]]);
+    let (pending, _) = disclosure(1).seal([[1; 32], [2; 32], [3; 32]], &Unsealed);
     // The same request, sealed with other salts: another commitment, and so another entry.
-    let (_, other) = disclosure(1).seal([[9; 32], [2; 32], [3; 32]]);
+    let (_, other) = disclosure(1).seal([[9; 32], [2; 32], [3; 32]], &Unsealed);
     let refused = pending.release(log.commit(&other.draft), &trusting(1)).unwrap_err();
     assert!(matches!(refused, ReleaseError::OtherEntry));
 }
@@ -260,7 +270,7 @@ fn a_receipt_of_the_same_exchange_with_another_content_opens_nothing() {
 #[test]
 fn another_log_key_opens_nothing() {
     let mut forged = Log::new(2);
-    let (pending, sealed) = disclosure(1).seal([[1; 32], [2; 32], [3; 32]]);
+    let (pending, sealed) = disclosure(1).seal([[1; 32], [2; 32], [3; 32]], &Unsealed);
     let refused = pending.release(forged.commit(&sealed.draft), &trusting(1)).unwrap_err();
     assert!(matches!(refused, ReleaseError::Proof(_)));
 }
@@ -268,8 +278,8 @@ fn another_log_key_opens_nothing() {
 #[test]
 fn a_receipt_without_a_place_in_the_tree_opens_nothing() {
     let mut log = Log::new(1);
-    let (pending, sealed) = disclosure(1).seal([[1; 32], [2; 32], [3; 32]]);
-    let mut receipt = log.commit(&disclosure(2).seal([[4; 32]; 3]).1.draft);
+    let (pending, sealed) = disclosure(1).seal([[1; 32], [2; 32], [3; 32]], &Unsealed);
+    let mut receipt = log.commit(&disclosure(2).seal([[4; 32]; 3], &Unsealed).1.draft);
     receipt.leaf = sealed.draft.leaf(0, NOW);
     assert!(matches!(pending.release(receipt, &trusting(1)), Err(ReleaseError::Proof(_))));
 }
@@ -277,7 +287,7 @@ fn a_receipt_without_a_place_in_the_tree_opens_nothing() {
 #[test]
 fn a_receipt_of_the_fallback_turns_a_disclosure_into_a_denial() {
     let mut log = Log::new(1);
-    let (pending, sealed) = disclosure(1).seal([[1; 32], [2; 32], [3; 32]]);
+    let (pending, sealed) = disclosure(1).seal([[1; 32], [2; 32], [3; 32]], &Unsealed);
     let guard = sealed.guard.unwrap();
     let streams: Vec<&str> = guard.epochs.iter().map(|(stream, _)| stream.as_str()).collect();
     assert_eq!(streams, [CONSENT, CASE]);
@@ -306,6 +316,6 @@ fn a_decision_that_rests_on_no_consent_denies_without_a_guard() {
     };
     let Authorized::Deny(outcome) = authorize(request, pull, &known) else { panic!("permitted") };
     assert_eq!((outcome.kind(), outcome.code()), (Kind::Denial, Some(Code::ExchangeDenied)));
-    let (_, sealed) = outcome.seal([[1; 32]; 3]);
+    let (_, sealed) = outcome.seal([[1; 32]; 3], &Unsealed);
     assert!(sealed.guard.is_none() && sealed.changes.is_empty());
 }

@@ -130,7 +130,7 @@ pub(super) fn met_by_others(record: &RecordType, facts: &Facts) -> Vec<Vec<Met>>
     facts.household.iter().map(of).collect()
 }
 
-pub(super) fn marks(record: &RecordType, fields: &[FieldId]) -> Vec<bool> {
+pub(crate) fn marks(record: &RecordType, fields: &[FieldId]) -> Vec<bool> {
     let mut marks = vec![false; record.fields.len()];
     for at in fields.iter().filter_map(|field| record.find(field)).map(FieldIndex::at) {
         if let Some(mark) = marks.get_mut(at) {

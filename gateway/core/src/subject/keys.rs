@@ -46,6 +46,7 @@ const PSEUDONYM_DOMAIN: &[u8] = b"varco/subject/v1\0";
 const OWNER_DOMAIN: &[u8] = b"varco/owner/v1\0";
 /// The same, for the keys under which copies that wait are locked.
 const LOCK_DOMAIN: &[u8] = b"varco/lock/v1\0";
+const FOR_OWNER_DOMAIN: &[u8] = b"varco/for-owner/v1\0";
 /// The same, for what is only ever compared.
 const FINGERPRINT_DOMAIN: &[u8] = b"varco/fingerprint/v1\0";
 
@@ -147,8 +148,16 @@ impl SubjectKeys {
     /// Keys for what is kept under lock, one of each epoch, the current one last: derived, so that they lie where the
     /// subject keys lie, apart from the database, and nothing further must be guarded.
     pub fn lock_keys(&self) -> Vec<(u16, SubjectKey)> {
-        let derived =
-            self.current_first().map(|(epoch, key)| (epoch, Zeroizing::new(tag(key, &[LOCK_DOMAIN]))));
+        self.derived(LOCK_DOMAIN)
+    }
+
+    /// The roots of the keys that open what entries say to a record's owner alone, one of each epoch, the current one last.
+    pub fn owner_roots(&self) -> Vec<(u16, SubjectKey)> {
+        self.derived(FOR_OWNER_DOMAIN)
+    }
+
+    fn derived(&self, domain: &[u8]) -> Vec<(u16, SubjectKey)> {
+        let derived = self.current_first().map(|(epoch, key)| (epoch, Zeroizing::new(tag(key, &[domain]))));
         let mut keys: Vec<_> = derived.collect();
         keys.reverse();
         keys

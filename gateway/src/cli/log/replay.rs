@@ -4,15 +4,14 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 
 use serde_json::Value;
-use varco_core::exchange::{Replayed, replay};
-use varco_core::hash::Sha256;
-use varco_core::json;
+use varco_core::exchange::{OwnerKey, Past, Replayed, replay};
 use varco_core::log::entry::Kind;
 use varco_core::log::leaf::Leaf;
-use varco_store::read::{PAGE_MAX, Reader};
+use varco_store::read::PAGE_MAX;
 
+use super::owner_key::Owners;
+use super::past::Policies;
 use super::{Answer, BodyKeys, Failure, wait};
-use crate::policies::{Bundle, OpenEntry, PolicyEntry};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -28,6 +27,8 @@ pub struct Args {
     #[command(flatten)]
     keys: BodyKeys,
     #[command(flatten)]
+    owners: Owners,
+    #[command(flatten)]
     answer: Answer,
 }
 
@@ -35,6 +36,8 @@ pub struct Args {
 #[derive(Default)]
 struct Tally {
     same: u64,
+    /// Of these, the ones that say something to an owner whose key is not at hand.
+    sealed: u64,
     undecided: u64,
     /// Erased, or without its policy: cannot be replayed, and why.
     unreadable: Vec<(u64, String)>,
@@ -56,7 +59,8 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 async fn tally(args: &Args) -> Result<Tally, Failure> {
     let log = args.keys.reader(&args.database, None).await?;
     let size = log.log().await?.ok_or(Failure::NoLog)?.size;
-    let mut work = Work { archives: archives(&log).await?, policies: HashMap::new(), log: &log };
+    let owners = args.owners.keys()?;
+    let mut work = Work { past: Policies::of(&log).await?, owners: &*owners };
     let (mut tally, mut from, to) = (Tally::default(), args.from, args.to.unwrap_or(size).min(size));
     while from < to {
         let until = to.min(from.saturating_add(PAGE_MAX));
@@ -77,51 +81,29 @@ async fn tally(args: &Args) -> Result<Tally, Failure> {
 }
 
 struct Work<'a> {
-    log: &'a Reader,
-    archives: HashMap<Sha256, Sha256>,
-    policies: HashMap<Sha256, Option<Bundle>>,
+    past: Policies<'a>,
+    owners: &'a dyn OwnerKey,
 }
 
 impl Work<'_> {
     async fn replay(&mut self, leaf: &Leaf, body: Option<&str>) -> Result<Result<Replayed, String>, Failure> {
         let Some(sha256) = leaf.content().policy else { return Ok(Ok(Replayed::Undecided)) };
         let Some(body) = body else { return Ok(Ok(Replayed::Unreadable)) };
-        if !self.policies.contains_key(&sha256) {
-            let bundle = match self.archives.get(&sha256) {
-                Some(archive) => Bundle::restore(self.log, archive).await?,
-                None => None,
-            };
-            self.policies.insert(sha256, bundle.filter(|bundle| bundle.policy.sha256() == sha256));
-        }
-        Ok(match self.policies.get(&sha256) {
-            Some(Some(bundle)) => Ok(replay(leaf, body, &bundle.policy)),
-            Some(None) | None => Err(format!("policy {sha256} is not in the log")),
+        Ok(match self.past.find(sha256).await? {
+            Some(policy) => Ok(replay(leaf, body, Past { policy, keys: self.owners }, policy)),
+            None => Err(format!("policy {sha256} is not in the log")),
         })
     }
-}
-
-/// Where the log keeps each bundle. Whether officers approved it is not asked here: the entry names it by its hash.
-async fn archives(log: &Reader) -> Result<HashMap<Sha256, Sha256>, Failure> {
-    let mut archives = HashMap::new();
-    for leaf in log.rules().await? {
-        let Some(slot) = log.slots(leaf.index()).await?.decision else { continue };
-        let body = slot.body.as_bytes();
-        if let Ok(opened) = json::parse_as::<OpenEntry>(body) {
-            archives.insert(opened.policy, opened.archive);
-        }
-        if let (Ok(PolicyEntry::Scheduled { archive, .. }), Some(policy)) =
-            (json::parse_as(body), leaf.content().policy)
-        {
-            archives.insert(policy, archive);
-        }
-    }
-    Ok(archives)
 }
 
 impl Tally {
     fn count(&mut self, index: u64, replayed: Result<Replayed, String>) {
         match replayed {
             Ok(Replayed::Same) => self.same += 1,
+            Ok(Replayed::SameButSealed) => {
+                self.same += 1;
+                self.sealed += 1;
+            }
             Ok(Replayed::Undecided) => self.undecided += 1,
             Ok(Replayed::Unreadable) => {
                 self.unreadable.push((index, "the decision is erased or damaged".to_owned()))
@@ -139,6 +121,7 @@ impl Tally {
             self.unreadable.iter().map(|(index, why)| serde_json::json!({ "index": index, "why": why }));
         serde_json::json!({
             "same": self.same,
+            "sealed": self.sealed,
             "undecided": self.undecided,
             "different": different.collect::<Vec<_>>(),
             "unreadable": unreadable.collect::<Vec<_>>(),
@@ -153,6 +136,16 @@ impl Tally {
             lang.choose("voci senza una decisione delle regole", "entries without a decision of the policy"),
             self.undecided
         );
+        if self.sealed > 0 {
+            text.push_str(&format!(
+                "{}: {}\n",
+                lang.choose(
+                    "di cui con una parte che apre solo la chiave del titolare (--owner-keys)",
+                    "of these, with a part that only the owner's key opens (--owner-keys)"
+                ),
+                self.sealed
+            ));
+        }
         for (index, logged, given) in &self.different {
             text.push_str(&format!(
                 "{} {index}\n  {}: {logged}\n  {}: {given}\n",

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
-use varco_core::exchange::{Replayed, replay};
+use varco_core::exchange::{Past, Replayed, replay};
 use varco_core::json;
 use varco_core::log::entry::Kind;
 use varco_core::log::leaf::Leaf;
@@ -17,6 +17,8 @@ use super::change::instant;
 use super::form::Form;
 use super::{NO, PolicyError, load};
 use crate::cli::log::BodyKeys;
+use crate::cli::log::owner_key::Owners;
+use crate::cli::log::past::Policies;
 
 #[derive(clap::Args)]
 pub struct Simulate {
@@ -40,6 +42,8 @@ pub struct Simulate {
     before: Option<Timestamp>,
     #[command(flatten)]
     keys: BodyKeys,
+    #[command(flatten)]
+    owners: Owners,
     #[command(flatten)]
     form: Form,
 }
@@ -89,6 +93,8 @@ async fn tally(asked: &Simulate, draft: &Policy) -> Result<Tally, PolicyError> {
     let head = log.log().await.map_err(|error| fault(&error))?;
     let size = head.ok_or_else(|| PolicyError::Log("the database holds no log".to_owned()))?.size;
     let (mut tally, mut from, to) = (Tally::default(), asked.from, asked.to.unwrap_or(size).min(size));
+    let owners = asked.owners.keys().map_err(|error| fault(&error))?;
+    let mut past = Policies::of(&log).await.map_err(|error| fault(&error))?;
     while from < to {
         let until = to.min(from.saturating_add(PAGE_MAX));
         let leaves = log.leaves(from, until).await.map_err(|error| fault(&error))?;
@@ -101,8 +107,18 @@ async fn tally(asked: &Simulate, draft: &Policy) -> Result<Tally, PolicyError> {
                 asked.since.is_none_or(|since| since <= at) && asked.before.is_none_or(|end| at < end);
             if is_meant && matches!(leaf.kind(), Kind::Denial | Kind::Disclosure) {
                 let body = bodies.get(&leaf.index()).and_then(|slots| slots.decision.as_ref());
-                tally
-                    .count(&leaf, body.map_or(Replayed::Unreadable, |slot| replay(&leaf, &slot.body, draft)));
+                let sha256 = leaf.content().policy;
+                let policy = match sha256 {
+                    Some(sha256) => past.find(sha256).await.map_err(|error| fault(&error))?,
+                    None => None,
+                };
+                let replayed = match (policy, body) {
+                    (Some(policy), Some(slot)) => {
+                        replay(&leaf, &slot.body, Past { policy, keys: &*owners }, draft)
+                    }
+                    (None, _) | (_, None) => Replayed::Unreadable,
+                };
+                tally.count(&leaf, replayed);
             }
         }
         from = until;
@@ -113,7 +129,7 @@ async fn tally(asked: &Simulate, draft: &Policy) -> Result<Tally, PolicyError> {
 impl Tally {
     fn count(&mut self, leaf: &Leaf, replayed: Replayed) {
         match replayed {
-            Replayed::Same => self.same += 1,
+            Replayed::Same | Replayed::SameButSealed => self.same += 1,
             Replayed::Undecided | Replayed::Unreadable => self.without_decision += 1,
             Replayed::Different { logged, given } => {
                 self.moved_requests += 1;

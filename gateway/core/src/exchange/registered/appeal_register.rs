@@ -346,7 +346,7 @@ fn named(mut outcome: Outcome, parties: Option<Parties>) -> Outcome {
 /// Puts the sealed words into the entry's decision slot; only there do they live.
 fn with_words(mut outcome: Outcome, sealed: Vec<String>) -> Outcome {
     if outcome.kind() == Kind::Case && !sealed.is_empty() {
-        outcome.account.decision.insert("words".into(), json!(sealed));
+        outcome.account.decision.insert("words", json!(sealed));
     }
     outcome
 }

@@ -138,7 +138,7 @@ impl Registered<'_> {
         });
         if let Some(corrected) = corrected {
             let account = &mut outcome.account;
-            account.decision.insert("corrects".into(), json!(corrected));
+            account.decision.insert("corrects", json!(corrected));
             account.provider = Some(account.request.sender.agency.clone());
             account.record_type = Some(ask.record_type);
             account.also = right.into_iter().collect();
@@ -174,7 +174,7 @@ fn told(request: VerifiedRequest, subject: Pseudonym, report: &Report, language:
     account.subject = Some(subject);
     account.purpose = RIGHTS.parse::<PurposeId>().ok();
     let said = json!({ "sha256": Sha256::of(document.as_bytes()), "disclosures": report.disclosures.len() });
-    account.decision.insert("report".into(), said);
+    account.decision.insert("report", said);
     let body = Map::from_iter([
         ("exchange".to_owned(), json!(account.request.exchange)),
         ("report".to_owned(), json!(report)),

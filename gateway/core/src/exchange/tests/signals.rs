@@ -55,7 +55,7 @@ fn stands(subscription: &Subscription, registry: &Registry) -> bool {
 
 #[test]
 fn what_is_kept_of_a_subscription_names_nobody() {
-    let (_, sealed) = subscribed(1, &[], 0).seal([[1; 32], [2; 32], [3; 32]]);
+    let (_, sealed) = subscribed(1, &[], 0).seal([[1; 32], [2; 32], [3; 32]], &Unsealed);
     let slots: Vec<&str> = sealed.draft.slots.iter().map(|(_, slot)| slot.body.as_str()).collect();
     let written = format!("{slots:?} {:?}", sealed.changes);
     assert!(!written.contains(PERSON), "{written}");
