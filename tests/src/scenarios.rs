@@ -3,6 +3,8 @@
 //! The referral with pushes, the statistics and the wrong codes of a vendor's file have their own modules; breaking the
 //! glass is told in `exchange::emergency`.
 
+mod act;
+
 use std::path::PathBuf;
 use std::time::Duration;
 

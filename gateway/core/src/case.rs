@@ -3,6 +3,8 @@
 //! Append-only events, like consent. Whatever an agency may see follows from the équipe as it stands at the instant of
 //! the request: a membership that ended, or a case that closed, opens nothing from that instant on.
 
+mod act;
+
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,8 @@ use crate::code::Code;
 use crate::hash::Sha256;
 use crate::id::{AgencyId, CaseId, OfficeId, OperatorId, Pseudonym, PurposeId, ScopeId};
 use crate::time::Timestamp;
+
+pub use act::{Act, ActFact};
 
 /// A household with everybody linked to it is far smaller.
 pub const MOST_SUBJECTS: usize = 32;
@@ -111,6 +115,9 @@ pub enum Need {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Change {
+    AddAct {
+        act: Act,
+    },
     AddMember {
         member: Member,
     },
@@ -120,6 +127,10 @@ pub enum Change {
     /// An agency that was asked to join at level 2 agrees. The level rises when the last of them has.
     ApproveEscalation,
     Close,
+    /// The act with this document opens nothing any more.
+    EndAct {
+        sha256: Sha256,
+    },
     /// The responsible person asks these agencies to join at level 2, and says for which needs.
     Escalate {
         agencies: BTreeSet<AgencyId>,
@@ -158,6 +169,8 @@ pub struct Case {
 /// Why an event is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CaseFault {
+    #[error("an act names 1 to 64 fields, begins before it ends and has not ended")]
+    Act,
     #[error("the case is closed")]
     Closed,
     #[error("an escalation says for which needs, and which other agencies join")]
@@ -168,6 +181,8 @@ pub enum CaseFault {
     NotOpened,
     #[error("only the person responsible for the case may do this")]
     NotResponsible,
+    #[error("there is no such act, or it was ended")]
+    NoSuchAct,
     #[error("there is no such member")]
     NoSuchMember,
     #[error("there is no such subject, or it is the last one")]
@@ -193,7 +208,9 @@ impl CaseFault {
         match self {
             Self::Closed => Code::CaseClosed,
             Self::NotResponsible => Code::ExchangeNotAllowed,
-            Self::Escalation
+            Self::Act
+            | Self::Escalation
+            | Self::NoSuchAct
             | Self::NoSuchMember
             | Self::NoSuchSubject
             | Self::NotOpened
@@ -343,7 +360,7 @@ impl Case {
         }
         let leaves = matches!(&event.change, Change::RemoveMember { operator } if *operator == event.by);
         let approves = matches!(event.change, Change::ApproveEscalation);
-        if !leaves && !approves && event.by != self.responsible {
+        if !leaves && !approves && !self.may_act(event) && event.by != self.responsible {
             return Err(CaseFault::NotResponsible);
         }
         self.change(event)?;
@@ -354,6 +371,7 @@ impl Case {
     fn change(&mut self, event: &Event) -> Result<(), CaseFault> {
         let at = event.at;
         match &event.change {
+            Change::AddAct { act } => act.check(at)?,
             Change::AddMember { member } => {
                 if self.members.len() >= MOST_MEMBERS {
                     return Err(CaseFault::Size);
@@ -370,6 +388,7 @@ impl Case {
                 self.subjects.insert(subject.clone());
             }
             Change::Close => self.closed = Some(at),
+            Change::EndAct { sha256 } => self.end_act(sha256)?,
             Change::Escalate { agencies, needs } => self.escalate(event, agencies, needs)?,
             Change::HandOver { to } => {
                 let theirs: Vec<_> = self.members(at).filter(|member| member.operator == *to).collect();

@@ -32,7 +32,7 @@ mod words;
 
 pub(crate) use met::marks;
 
-pub use facts::{ActFact, Facts, MemberFacts, Party, Question};
+pub use facts::{Facts, MemberFacts, Party, Question};
 use fault::PolicyFault;
 use record::{FieldIndex, RecordType};
 use table::{Epoch, Needs};

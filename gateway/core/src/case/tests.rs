@@ -166,10 +166,12 @@ fn changes() -> Vec<(&'static str, Change)> {
     let (_, first) = opened();
     let carla: Pseudonym = id("s1.cccccccccccccccccccccccccc");
     vec![
+        ("add_act", Change::AddAct { act: decree(1, 60) }),
         ("add_member", Change::AddMember { member: member(asl(), minute(9)) }),
         ("add_subject", Change::AddSubject { subject: carla }),
         ("approve", Change::ApproveEscalation),
         ("close", Change::Close),
+        ("end_act", Change::EndAct { sha256: Sha256::of(b"decree") }),
         ("escalate", escalation()),
         ("hand_over", Change::HandOver { to: coach() }),
         ("open", first.change),
@@ -189,6 +191,8 @@ fn each_stage_takes_from_each_person_what_the_table_says_and_no_other() {
             (Stage::Waiting, "approve") => *by == asl(),
             (_, "approve") => false,
             (Stage::First | Stage::Waiting, "escalate") => is_responsible,
+            (_, "add_act") => is_responsible || *by == coach(),
+            (_, "end_act") => false,
             (_, "remove_coach") => is_responsible || *by == coach(),
             (_, change) => is_responsible && of_the_responsible.contains(&change),
         }
@@ -230,4 +234,42 @@ fn whoever_leaves_by_a_date_is_neither_responsible_nor_there_before_the_start() 
     }
     let hands_over = event(desk(), minute(12), Change::HandOver { to: coach() });
     assert_eq!(meeting.record(&hands_over), Err(CaseFault::Temporary));
+}
+
+/// A judge's decree about the child, from one minute to another.
+fn decree(from: u32, until: u32) -> Act {
+    let mandate = crate::consent::Mandate {
+        court: "Tribunale di Prova".into(),
+        reference: "RG 1/2026".into(),
+        from: minute(from),
+        until: Some(minute(until)),
+        sha256: Sha256::of(b"decree"),
+    };
+    let fields = BTreeSet::from([id("minori.provvedimenti")]);
+    Act { subject: anna(), mandate, record_type: id("valutazione_sociale"), fields }
+}
+
+#[test]
+fn an_act_counts_for_its_recorder_its_person_its_record_and_its_time() {
+    let adds = event(desk(), minute(2), Change::AddAct { act: decree(10, 60) });
+    let ends = |at| event(coach(), minute(at), Change::EndAct { sha256: Sha256::of(b"decree") });
+    let case = check(&[adds_coach(1), adds.clone()]).unwrap();
+    let count = |case: &Case, subject: Pseudonym, agency: &str, record: &str, at| {
+        case.acts(&[subject], (&id(agency), &id(record)), minute(at)).len()
+    };
+    for (at, expected) in [(9, 0), (10, 1), (59, 1), (60, 0)] {
+        assert_eq!(count(&case, anna(), "comune-capannori", "valutazione_sociale", at), expected, "{at}");
+    }
+    assert_eq!(count(&case, bruno(), "comune-capannori", "valutazione_sociale", 20), 0);
+    assert_eq!(count(&case, anna(), "cpi-lucca", "valutazione_sociale", 20), 0);
+    assert_eq!(count(&case, anna(), "comune-capannori", "anagrafica_nucleo", 20), 0);
+    let ended = check(&[adds_coach(1), adds.clone(), ends(30)]).unwrap();
+    assert_eq!(count(&ended, anna(), "comune-capannori", "valutazione_sociale", 31), 0);
+    assert_eq!(check(&[adds_coach(1), adds.clone(), ends(30), ends(31)]), Err(CaseFault::NoSuchAct));
+    let later = event(desk(), minute(32), Change::AddAct { act: decree(10, 60) });
+    let anew = check(&[adds_coach(1), adds, ends(30), later]).unwrap();
+    assert_eq!(count(&anew, anna(), "comune-capannori", "valutazione_sociale", 33), 1);
+    for bad in [decree(10, 10), decree(10, 4)] {
+        assert_eq!(check(&[event(desk(), minute(5), Change::AddAct { act: bad })]), Err(CaseFault::Act));
+    }
 }

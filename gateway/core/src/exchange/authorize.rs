@@ -200,7 +200,10 @@ pub(super) fn facts(asks: Asks<'_>, known: &Known<'_>, now: Timestamp) -> Facts 
     let household = known.household.iter().filter(|_| shares).map(member).collect();
     let consents = known.consents.iter().flat_map(|consent| consent.facts(&asked, now)).collect();
     let restrictions = known.restrictions.iter().flat_map(|held| held.facts(&narrows, now)).collect();
-    Facts { provider, consumer, case, consents, restrictions, acts: Vec::new(), openings, household }
+    let under = known.case.filter(|_| case.is_some());
+    let about = (&provider.agency, record_type);
+    let acts = under.map(|case| case.acts(&known.pseudonyms, about, now)).unwrap_or_default();
+    Facts { provider, consumer, case, consents, restrictions, acts, openings, household }
 }
 
 impl Facts {

@@ -75,11 +75,11 @@ pub struct Thresholds {
 }
 
 impl Default for Thresholds {
-    /// Five refusals about one person are no mistake of typing. A case worker sees some thirty people a day; a hundred is
+    /// Three refusals about one person in a day are no mistake of typing. A case worker sees some thirty people a day; a hundred is
     /// a list. Ten requests outside the hours are a shift, not a forgotten window. A restart interrupts one or two.
     fn default() -> Self {
         Self {
-            denials: 5,
+            denials: 3,
             lookups: 100,
             unusual: 10,
             hours: (7, 20),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::case::CaseFact;
+use crate::case::{ActFact, CaseFact};
 use crate::consent::{ConsentFact, Restriction};
 use crate::id::{AgencyId, FieldId, OfficeId, PurposeId, RecordTypeId};
 use crate::registry::AgencyKind;
@@ -16,14 +16,6 @@ pub struct Party {
     pub kind: AgencyKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub office: Option<OfficeId>,
-}
-
-/// An act of a guardian or a judge that opens cells marked `g`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ActFact {
-    pub reference: String,
-    pub fields: Vec<FieldId>,
 }
 
 /// Everything a decision knows besides the policy and the time. Stored with the log entry, for replay.

@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use serde_json::json;
-use varco_core::case::{CaseFact, Level};
+use varco_core::case::{ActFact, CaseFact, Level};
 use varco_core::consent::{ConsentFact, Restriction, RestrictionEffect};
 use varco_core::id::{FieldId, OfficeId, PurposeId, RecordTypeId, ScopeId};
 use varco_core::policy::questions::why::{Explained, Said};
 use varco_core::policy::reduce::Outcome;
-use varco_core::policy::{ActFact, Facts, Party, Policy, Question};
+use varco_core::policy::{Facts, Party, Policy, Question};
 use varco_core::time::Timestamp;
 
 use super::{NO, PolicyError, load, table};

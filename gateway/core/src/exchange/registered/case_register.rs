@@ -8,10 +8,12 @@ use serde_json::{Map, Value, json};
 use super::{Done, Refusal, Registered, StreamChange, StreamKind, operator, settle};
 use crate::case::{self, Case};
 use crate::code::Code;
+use crate::consent::Mandate;
 use crate::exchange::ask::SubjectName;
 use crate::exchange::outcome::Outcome;
 use crate::exchange::verify::{Sender, VerifiedRequest};
-use crate::id::{AgencyId, CaseId, OfficeId, PurposeId};
+use crate::hash::Sha256;
+use crate::id::{AgencyId, CaseId, FieldId, OfficeId, PurposeId, RecordTypeId};
 use crate::json;
 use crate::log::entry::Kind;
 use crate::registry::{Agency, AgencyKind};
@@ -32,14 +34,27 @@ pub struct CaseAsk {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case", deny_unknown_fields)]
 pub enum CaseEventAsk {
+    AddAct { act: ActAsk },
     AddMember { member: case::Member },
     AddSubject { subject: SubjectName },
     ApproveEscalation {},
     Close {},
+    EndAct { sha256: Sha256 },
     Escalate { agencies: BTreeSet<AgencyId>, needs: BTreeSet<case::Need> },
     HandOver { to: case::Operator },
     RemoveMember { operator: case::Operator },
     RemoveSubject { subject: SubjectName },
+}
+
+/// An act of a guardian or a judge, about one person of the case.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActAsk {
+    pub subject: SubjectName,
+    /// The dispositive part only, with an end.
+    pub mandate: Mandate,
+    pub record_type: RecordTypeId,
+    pub fields: BTreeSet<FieldId>,
 }
 
 impl Registered<'_> {
@@ -88,6 +103,7 @@ impl Registered<'_> {
             let case = visible(case, request)?;
             let mut subjects = Vec::new();
             let change = match ask {
+                CaseEventAsk::AddAct { act } => case::Change::AddAct { act: self.act(act, &case)? },
                 CaseEventAsk::AddMember { member } => {
                     self.check_joins(&member, &case, request.at)?;
                     case::Change::AddMember { member }
@@ -104,6 +120,7 @@ impl Registered<'_> {
                 }
                 CaseEventAsk::ApproveEscalation {} => case::Change::ApproveEscalation,
                 CaseEventAsk::Close {} => case::Change::Close,
+                CaseEventAsk::EndAct { sha256 } => case::Change::EndAct { sha256 },
                 CaseEventAsk::Escalate { agencies, needs } => {
                     for agency in &agencies {
                         self.active(agency, request.at)?;
@@ -132,6 +149,21 @@ impl Registered<'_> {
             let case = case.record(&event)?;
             Ok(Done::case(request, &case, vec![change], Kind::Case, 200))
         })
+    }
+
+    /// About a person of the case, and fields that there are.
+    fn act(&self, ask: ActAsk, case: &Case) -> Result<case::Act, Refusal> {
+        let ActAsk { subject, mandate, record_type, fields } = ask;
+        let known = self.keys.all(&subject.codice_fiscale);
+        let listed = known.into_iter().find(|pseudonym| case.subjects().contains(pseudonym));
+        let subject = listed.ok_or(case::CaseFault::NoSuchSubject)?;
+        let invalid = |detail: String| Refusal(Code::RequestInvalid, detail);
+        let kind = self.policy.record_type(&record_type);
+        let kind = kind.ok_or_else(|| invalid(format!("unknown record type `{record_type}`")))?;
+        if let Some(field) = fields.iter().find(|field| kind.find(field).is_none()) {
+            return Err(invalid(format!("`{record_type}` has no field `{field}`")));
+        }
+        Ok(case::Act { subject, mandate, record_type, fields })
     }
 
     fn active(&self, agency: &AgencyId, now: Timestamp) -> Result<&Agency, Refusal> {
@@ -215,6 +247,13 @@ fn event_view(event: &case::Event) -> Value {
     if let Value::Object(view) = &mut view {
         view.remove("subject");
         view.remove("subjects");
+        // Whose decree it is, and of which court, is for the agency that has the document.
+        if let Some(Value::Object(act)) = view.get_mut("act") {
+            act.remove("subject");
+            if let Some(Value::Object(mandate)) = act.get_mut("mandate") {
+                mandate.retain(|name, _| ["from", "sha256", "until"].contains(&name.as_str()));
+            }
+        }
         view.insert("at".into(), json!(event.at));
         view.insert("by".into(), json!(event.by));
     }

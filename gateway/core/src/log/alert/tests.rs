@@ -49,17 +49,17 @@ fn agencies(ids: &[&str]) -> BTreeSet<AgencyId> {
 }
 
 #[test]
-fn the_fifth_denial_about_a_person_is_told_once_to_both_agencies() {
+fn the_third_denial_about_a_person_is_told_once_to_both_agencies() {
     let mut detector = Detector::new(Thresholds::default());
     let denials = (0..8).map(|n| entry(Kind::Denial, n, MORNING + i64::try_from(n).unwrap() * HOUR, 3));
     let alerts = all(&mut detector, denials);
     let [alert] = alerts.as_slice() else { panic!("{alerts:?}") };
-    assert_eq!((alert.about, alert.count, alert.threshold), (Subject::RepeatedDenials, 5, 5));
+    assert_eq!((alert.about, alert.count, alert.threshold), (Subject::RepeatedDenials, 3, 3));
     assert_eq!(alert.to, agencies(&["cpi-lucca", "comune-capannori"]));
-    assert_eq!(alert.entries, [0, 1, 2, 3, 4]);
+    assert_eq!(alert.entries, [0, 1, 2]);
     assert_eq!(alert.operator, None);
     let text = alert.json().to_string();
-    assert!(text.contains("5 dinieghi in 24 ore sulla stessa persona"), "{text}");
+    assert!(text.contains("3 dinieghi in 24 ore sulla stessa persona"), "{text}");
     assert!(!text.contains(person(3).as_str()), "an alert names no person");
 }
 
@@ -68,7 +68,7 @@ fn denials_about_many_people_or_far_apart_are_not_told() {
     let mut detector = Detector::new(Thresholds::default());
     let others = (0..20).map(|n| entry(Kind::Denial, n, MORNING, usize::try_from(n).unwrap()));
     assert_eq!(all(&mut detector, others), []);
-    let slow = (20..40).map(|n| entry(Kind::Denial, n, MORNING + i64::try_from(n).unwrap() * 7 * HOUR, 3));
+    let slow = (20..40).map(|n| entry(Kind::Denial, n, MORNING + i64::try_from(n).unwrap() * 13 * HOUR, 3));
     assert!(all(&mut detector, slow).iter().all(|alert| alert.about != Subject::RepeatedDenials));
     let disclosures = (40..60).map(|n| entry(Kind::Disclosure, n, MORNING, 3));
     assert_eq!(all(&mut Detector::new(Thresholds::default()), disclosures), []);

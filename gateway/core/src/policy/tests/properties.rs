@@ -100,7 +100,7 @@ impl Draw {
             case: Some(case),
             consents: self.consents.iter().map(consent).collect(),
             restrictions: self.restrictions.iter().map(restriction).collect(),
-            acts: vec![ActFact { reference: "RG 1/2026".into(), fields: names(&self.acts) }],
+            acts: vec![crate::case::ActFact { reference: "RG 1/2026".into(), fields: names(&self.acts) }],
             openings: Vec::new(),
             household: Vec::new(),
         };
