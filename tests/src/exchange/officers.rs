@@ -283,3 +283,50 @@ async fn a_draft_is_tried_on_the_requests_that_were_really_made() {
     let (code, told) = simulate(&["--since", &world.now().to_string()]);
     assert_eq!((code, &told["different"]), (Some(0), &json!(0)), "{told}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_type_and_a_purpose_of_their_own_come_with_a_bundle_and_no_release() {
+    let record = canonical::parse_as(br#"{ "numero": "A-1", "posizione": 12, "note": "mai" }"#).unwrap();
+    let world = World::played(Play::Record(record)).await;
+    let cpi = world.desk("cpi-lucca", COACH);
+    let ask = json!({
+        "record_type": "graduatoria_alloggi",
+        "subject": crate::world::asks::anna(),
+        "provider": "comune-capannori",
+        "purpose": "F90",
+    });
+    cpi.post("/pulls", &ask).await.assert_refused(422, "request.invalid");
+    let mut files = shipped();
+    files.insert(
+        "record/RT-90-graduatoria_alloggi.txt".to_owned(),
+        "[record graduatoria_alloggi]\ncodice = RT-90\ntitolo = Graduatoria degli alloggi popolari\ntitolare = comune\n\
+         campo | tipo | categoria | scala | ambito | nome\n\
+         numero | testo(20) | ordinaria | | | Numero della domanda\n\
+         posizione | intero(1,9999) | ordinaria | | | Posizione in graduatoria\n\
+         note | testo(100) | ordinaria | | | Note dell'ufficio\n\n\
+         [matrice graduatoria_alloggi]\nbase = B4\ncampo | base | C1 | C2 | P1 | P2 | CM | A1 | A2 | T | S\n\
+         numero | | - | - | intero | - | - | - | - | - | -\n\
+         posizione | | - | - | intero | - | - | - | - | - | -\n\
+         note | | - | - | - | - | - | - | - | - | -\n"
+            .to_owned(),
+    );
+    files.get_mut("finalita.txt").unwrap().push_str(
+        "\n[finalita F90]\nnome = Emergenza abitativa\ncaso = no\nconsenso = nessuno\nbase = B4\ncolonne = P1\n\
+         conservazione = P90D\nchiamate_giorno = 20\ndpia = DPIA-2026-01\nrecord | campi\ngraduatoria_alloggi | tutti\n",
+    );
+    // It widens: two officers of two agencies, one of the data's owner.
+    let told = bring(
+        &world,
+        "/policies",
+        &proposal(&files, world.now(), |text| {
+            let by = |officer| statement(officer, &key(officer), (ACT_POLICY, text), world.now());
+            vec![by("capannori-dpo"), by("cpi-dpo")]
+        }),
+    )
+    .await;
+    assert_eq!(told.status, 200, "{}", told.json());
+    let told = cpi.post("/pulls", &ask).await;
+    assert_eq!(told.status, 200, "{:?}", told.body);
+    assert_eq!(Value::Object(told.record().unwrap().clone()), json!({ "numero": "A-1", "posizione": 12 }));
+    assert_eq!(told.outcome("note"), "withheld");
+}
