@@ -24,6 +24,7 @@ pub struct Receiver {
     _task: JoinSet<()>,
 }
 
+/// Told how many came before, and what was sent; of a GET, its path.
 pub type Answer = Arc<dyn Fn(usize, &[u8]) -> (u16, Vec<u8>) + Send + Sync>;
 
 impl Receiver {
@@ -68,11 +69,12 @@ async fn answered(
     answer: &Answer,
 ) -> hyper::Response<Full<Bytes>> {
     let path = request.uri().path().to_owned();
-    let media = request.headers()["content-type"].to_str().unwrap().to_owned();
+    let media = request.headers().get("content-type").map(|media| media.to_str().unwrap().to_owned());
+    let asks = request.method() == hyper::Method::GET;
     let body = request.into_body().collect().await.unwrap().to_bytes().to_vec();
     let count = heard.lock().unwrap().len();
-    let (status, answer) = answer(count, &body);
-    heard.lock().unwrap().push((path, media, body));
+    let (status, answer) = answer(count, if asks { path.as_bytes() } else { &body });
+    heard.lock().unwrap().push((path, media.unwrap_or_default(), body));
     let mut response = hyper::Response::new(Full::new(Bytes::from(answer)));
     *response.status_mut() = status.try_into().unwrap();
     response

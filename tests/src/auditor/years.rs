@@ -1,10 +1,13 @@
 //! A log over New Year, from outside: each year is a log of its own that programs which are not ours accept, and the
 //! next one begins where it has ended.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use serde_json::{Value, json};
 use varco::app::{Clock, system_now};
+use varco::fetch::{Fetcher, Identity};
 use varco_core::hash::Sha256;
 use varco_core::log::checkpoint::Checkpoint;
 use varco_core::log::note::{ED25519, VerifierKey};
@@ -13,6 +16,7 @@ use varco_jose::Ed25519NoteKey;
 
 use super::independent::Checker;
 use super::reading::{officer, run, varco};
+use super::receiver::{Answer, Receiver, acceptor};
 use super::witness::{prefix, watching};
 use super::world::{Deployed, World};
 
@@ -210,4 +214,142 @@ async fn a_witness_follows_over_new_year_and_cosigns_the_end_of_the_old_one() {
     }
     witness.stop().await;
     log.stop().await;
+}
+
+/// A log whose list of shards is another than the gateway's; everything else is passed on.
+async fn forging(world: &World, forge: impl Fn(&mut Value) + Send + Sync + 'static) -> Receiver {
+    let fetcher = Arc::new(Fetcher::new(&[world.deployed.authority()], None).unwrap());
+    let (log, here) = (world.log(), tokio::runtime::Handle::current());
+    let answer: Answer = Arc::new(move |_, path: &[u8]| {
+        let path = std::str::from_utf8(path).unwrap().strip_prefix("/log").unwrap();
+        let url = format!("{log}{path}");
+        let found = tokio::task::block_in_place(|| here.block_on(fetcher.get(&url))).unwrap();
+        if path != "/shards" {
+            return (found.status, found.body.to_vec());
+        }
+        let mut list = serde_json::from_slice(&found.body).unwrap();
+        forge(&mut list);
+        (200, list.to_string().into_bytes())
+    });
+    Receiver::start(Some(acceptor(&world.deployed.kit)), answer).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_forged_list_of_shards_is_refused() {
+    let varco = varco();
+    let (world, ahead) = start().await;
+    world.fill(20).await;
+    ahead.store(to_new_year().1, Ordering::SeqCst);
+    world.fill(20).await;
+    let (ca, key) = (world.deployed.authority(), world.deployed.log_key());
+    let verify = async |forge: fn(&mut Value)| {
+        let gateway = forging(&world, forge).await;
+        let log = format!("https://localhost:{}/log", gateway.port);
+        let ca = ca.to_str().unwrap();
+        let output =
+            run(&varco, &["log", "verify", "--url", &log, "--ca", ca, "--key", &key, "--lang", "en"]).await;
+        let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+        (output.status.success(), said)
+    };
+    let (good, said) = verify(|_| ()).await;
+    assert!(good, "{said}");
+    let forged: [(&str, fn(&mut Value)); 6] = [
+        ("no shard", |list| list["shards"] = json!([])),
+        ("the seam's proof is missing", |list| {
+            drop(list["shards"][1].as_object_mut().unwrap().remove("open"))
+        }),
+        ("the proofs are swapped", |list| {
+            let freeze = list["shards"][0]["freeze"].clone();
+            list["shards"][1]["open"] = freeze;
+        }),
+        ("entries are passed over", |list| list["shards"][1]["first"] = json!(23)),
+        ("the old year ended elsewhere", |list| {
+            let newer = list["shards"][1]["checkpoint"].clone();
+            list["shards"][0]["checkpoint"] = newer;
+        }),
+        ("the new year is another log's", |list| {
+            list["shards"][1]["origin"] = json!("elsewhere.example/2027")
+        }),
+    ];
+    for (what, forge) in forged {
+        let (good, said) = verify(forge).await;
+        assert!(!good, "{what}: {said}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_searched_asked_after_an_incident_and_held_against_receipts_spans_both_years() {
+    let varco = varco();
+    let (world, ahead) = start().await;
+    let mut receipts = world.fill(42).await;
+    let before = world.running.app.now();
+    ahead.store(to_new_year().1, Ordering::SeqCst);
+    receipts.extend(world.fill(42).await);
+    let auditor = officer(&world, varco_core::registry::Role::Auditor);
+    let (certificate, key) = (auditor.join("channel.pem"), auditor.join("key.pem"));
+    let identity = Identity { certificate: &certificate, key: &key };
+    let fetcher = Fetcher::new(&[world.deployed.authority()], Some(&identity)).unwrap();
+    let ask = async |path: &str, body: Value| -> Value {
+        let url = format!("{}{path}", world.exchange());
+        let answer = fetcher.post_as("application/json", &url, body.to_string().into()).await.unwrap();
+        assert_eq!(answer.status, 200, "{:?}", answer.body);
+        serde_json::from_slice(&answer.body).unwrap()
+    };
+    let day = std::time::Duration::from_secs(86_400);
+    let (from, until) = (before.minus(day), world.running.app.now().plus(day));
+    // Of six entries of this operator in each year, one is a denial.
+    let inquiry = json!({ "from": from, "until": until, "operator": "op-1" });
+    let told = ask("/log/incidents", json!({ "inquiry": inquiry, "reason": "violazione n. 4" })).await;
+    let one_year = json!({ "from": from, "until": before.plus(day), "operator": "op-1" });
+    let old = ask("/log/incidents", json!({ "inquiry": one_year, "reason": "violazione n. 4" })).await;
+    let count = |told: &Value| told["disclosures"].as_u64().unwrap();
+    assert!(count(&old) > 0 && count(&told) == 2 * count(&old), "{told} and {old}");
+
+    let (mut found, mut last) = (Vec::new(), Value::Null);
+    for _ in 0..20 {
+        let filter = json!({ "operator": "op-1", "consumer": "cpi-lucca" });
+        let page = ask("/log/search", json!({ "filter": filter, "before": last, "limit": 2 })).await;
+        found
+            .extend(page["entries"].as_array().unwrap().iter().map(|entry| entry["index"].as_u64().unwrap()));
+        last = page["next"].clone();
+        if last.is_null() {
+            break;
+        }
+    }
+    // One after the other, from the newest to the first: no page ends at New Year.
+    assert_eq!(found.len(), 6, "{found:?}");
+    assert!(found.is_sorted_by(|a, b| a > b) && found[2] > 44 && found[3] < 43, "{found:?}");
+    held(&world, (&varco, &receipts)).await;
+    world.stop().await;
+}
+
+/// What the two parties of all entries hold, of both years.
+async fn held(world: &World, (varco, receipts): (&Path, &[varco_core::log::proof::Receipt])) {
+    let folder = world.path("capannori");
+    std::fs::create_dir_all(&folder).unwrap();
+    for (n, receipt) in receipts.iter().enumerate() {
+        std::fs::write(folder.join(format!("{n}.tlog-proof")), receipt.to_text()).unwrap();
+    }
+    let party = format!("comune-capannori={}", folder.display());
+    let (database, key) = (format!("sqlite:{}", world.path("varco.db").display()), world.deployed.log_key());
+    let args = ["log", "reconcile", "--party", &party, "--database", &database, "--key", &key, "--json"];
+    let reconcile = async || {
+        let output = run(varco, &args).await;
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.success(), told)
+    };
+    let (good, told) = reconcile().await;
+    assert!(good && told["receipts"] == 84, "{told}");
+    std::fs::remove_file(folder.join("5.tlog-proof")).unwrap();
+    std::fs::remove_file(folder.join("70.tlog-proof")).unwrap();
+    let (good, told) = reconcile().await;
+    let missing = &told["parties"][0]["without_receipt"];
+    assert!(!good && missing.as_array().unwrap().len() == 2, "{told}");
+    // Every entry of both years is read again; none of these was decided by a policy.
+    let bodies = world.path("anchor/body-keys");
+    let args = ["log", "replay", "--database", &database, "--body-keys", bodies.to_str().unwrap(), "--json"];
+    let output = run(varco, &args).await;
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.success(), &told["undecided"]), (true, &json!(84)), "{told}");
 }
