@@ -32,6 +32,7 @@ use crate::tasks::{Stop, Tasks, Unfinished};
 use crate::tls::{self, Channel};
 
 mod client;
+mod handed;
 mod inbox;
 mod inward;
 mod local;
@@ -102,8 +103,10 @@ pub async fn start(settings: settings::Agent, clock: Clock, entropy: Entropy) ->
     });
     let tasks = Tasks::new();
     tasks.spawn("trust-watch", watch(agent.clone(), trusts, tasks.stop()));
-    if agent.settings.inbox.is_some() {
-        tasks.spawn("inbox", inbox::fetch(agent.clone(), tasks.stop()));
+    if let Some(inbox) = agent.settings.inbox.clone() {
+        let place = inbox.into.state();
+        let courier = inbox::Courier::open(inbox).map_err(fault(&place))?;
+        tasks.spawn("inbox", inbox::fetch(agent.clone(), courier, tasks.stop()));
     }
     let answers = match &agent.settings.answers {
         Some(answers) => Some(listen_for_gateway(&tasks, agent.clone(), answers).await?),

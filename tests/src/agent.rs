@@ -23,6 +23,8 @@ use varco_core::id::{AgencyId, FieldId};
 use crate::world::asks::Situation;
 use crate::world::{Folder, KIT, NOW, PEOPLE, Setup, World, seeded};
 
+mod inbox;
+
 /// An agent with an agency's keys. Its folder is that of the development PKI.
 struct Stand {
     folder: Folder,
@@ -36,6 +38,16 @@ impl Stand {
         std::fs::write(folder.path("agent.toml"), settings(agency, gateway, more)).unwrap();
         let settings = config::agent::load(&folder.path("agent.toml")).unwrap();
         let running = agent::start(settings, clock, seeded(77)).await.unwrap();
+        Self { folder, running }
+    }
+
+    /// Ends the agent and starts one of the same settings, towards another address.
+    async fn restart(self, text: &str, clock: Clock) -> Self {
+        let Self { folder, running } = self;
+        running.stop().await.unwrap();
+        std::fs::write(folder.path("agent.toml"), text).unwrap();
+        let settings = config::agent::load(&folder.path("agent.toml")).unwrap();
+        let running = agent::start(settings, clock, seeded(76)).await.unwrap();
         Self { folder, running }
     }
 
@@ -315,8 +327,12 @@ async fn the_guides_curl_examples_work_as_they_are_written() {
     let blocks: Vec<&str> =
         guide.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     let examples: Vec<&str> = blocks.into_iter().filter(|block| block.contains("$AGENTE/")).collect();
-    assert!(examples.len() >= 3, "both languages have examples");
+    assert!(examples.len() >= 5, "both languages have examples");
     for example in examples {
+        if example.contains("/inbox") {
+            let told = anna.capannori.post("/pushes", &crate::world::asks::push(&["cpi-lucca"])).await;
+            assert_eq!(told.status, 202, "{:?}", told.body);
+        }
         let mut shell = Command::new("sh");
         shell.args(["-euc", example]).current_dir(stand.folder.path("pki"));
         shell.env("AGENTE", &stand.running.local).env("CASO", &anna.case);

@@ -14,8 +14,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use varco_core::wire::Message;
 
-/// A household's record with its receipt and its own signature stays far under this.
-const ANSWER_MAX: usize = 4 * 1024 * 1024;
+/// A page of an inbox, twenty of the largest deliveries with their receipts and signatures, is 5 MiB.
+const ANSWER_MAX: usize = 8 * 1024 * 1024;
 /// Shorter than the 75 s that a gateway keeps idle connections, so that we never write into one that is being closed.
 const IDLE: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -31,6 +31,13 @@ pub enum ClientError {
     Connection(#[from] PoolError),
     #[error("no answer within {} seconds", .0.as_secs())]
     Timeout(Duration),
+}
+
+impl ClientError {
+    /// Whether nobody listens there.
+    pub fn is_connect(&self) -> bool {
+        matches!(self, Self::Connection(error) if error.is_connect())
+    }
 }
 
 /// What goes where.

@@ -104,8 +104,19 @@ pub struct Inbox {
 pub enum Into {
     /// One JSON file a delivery, written whole or not at all.
     Folder(PathBuf),
-    /// One POST a delivery, on this machine.
-    Url(String),
+    /// One POST a delivery, on this machine. `state` is where the agent remembers which were taken.
+    Url { url: String, state: PathBuf },
+}
+
+impl Into {
+    /// The folder in which the agent remembers what it has handed over. Beside files it is below their folder, because a
+    /// file is moved out of it in one step.
+    pub fn state(&self) -> PathBuf {
+        match self {
+            Self::Folder(folder) => folder.join(".varco"),
+            Self::Url { state, .. } => state.clone(),
+        }
+    }
 }
 
 /// Reads and checks a file. All faults at once.
@@ -209,16 +220,30 @@ fn answers(mut s: Section<'_, '_>) -> Option<Answers> {
 fn inbox(mut s: Section<'_, '_>) -> Option<Inbox> {
     let folder: Option<PathBuf> = s.optional("folder");
     let url: Option<LoopbackUrl> = s.optional("url");
+    let state: Option<PathBuf> = s.optional("state");
     let every = s.or("every", FETCH_EVERY);
     let operator = s.required("operator");
-    let into = match (folder, url) {
-        (Some(folder), None) => Some(Into::Folder(folder)),
-        (None, Some(url)) => Some(Into::Url(url.0)),
-        (Some(_), Some(_)) => {
+    let into = match (folder, url, state) {
+        (Some(folder), None, None) => Some(Into::Folder(folder)),
+        (None, Some(url), Some(state)) => Some(Into::Url { url: url.0, state }),
+        (Some(_), None, Some(_)) => {
+            s.fault_at(
+                "state",
+                "goes with `url`; beside a folder the agent keeps its own below it, `.varco`",
+            );
+            None
+        }
+        (None, Some(_), None) => {
+            if !s.has("state") {
+                s.fault_at("state", "is missing: a folder in which the agent remembers what `url` has taken");
+            }
+            None
+        }
+        (Some(_), Some(_), _) => {
             s.fault_at("folder", "give a folder or a url, not both");
             None
         }
-        (None, None) => {
+        (None, None, _) => {
             if !s.has("folder") && !s.has("url") {
                 s.fault_at(
                     "folder",
