@@ -106,7 +106,11 @@ async def transaction(request: Request, call_next):
         say(refused=str(error)[:2000])
         outcome = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "invalid"}]}
         return Response(json.dumps(outcome), 422, media_type="application/fhir+json")
-    say(transaction=[e["request"]["url"] for e in given["entry"]], statuses=[a["response"]["status"] for a in answers])
+    say(
+        transaction=[e["request"]["url"] for e in given["entry"]],
+        statuses=[a["response"]["status"] for a in answers],
+        resources=[e["resource"] for e in given["entry"]],
+    )
     answer = {"resourceType": "Bundle", "type": "transaction-response", "entry": answers}
     return Response(json.dumps(answer), 200, media_type="application/fhir+json")
 

@@ -5,19 +5,20 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Output, Stdio};
-use std::sync::LazyLock;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Parser as _;
 use varco::app::{system_clock, system_now};
 use varco::cli::Cli;
 use varco::demo::ceremony;
-use varco::pki::dev::Kit;
+use varco_jose::AesBodyCipher;
+use varco_store::keyring::Keyring;
 use varco_store::read::Reader;
 
 use crate::world::desk::Desk;
 use crate::world::provider::{Play, Provider};
-use crate::world::{Ends, Folder, configuration, lay};
+use crate::world::{Ends, Folder, TODAY, configuration, lay};
 
 mod appeal;
 mod canary;
@@ -27,9 +28,6 @@ mod signals;
 
 /// The command line, a JSON array, in the working folder of the process.
 const ARGUMENTS: &str = "varco-arguments.json";
-
-/// A process has no clock but the machine's.
-static TODAY: LazyLock<Kit> = LazyLock::new(|| Kit::make(system_now(), |_| ()).unwrap());
 
 #[test]
 #[ignore = "is the program that other tests start"]
@@ -157,8 +155,11 @@ impl Deployed {
         Desk::new(&self.ends(), agency, operator)
     }
 
+    /// The log with its bodies, as whoever has the keys reads it.
     pub async fn log(&self) -> Reader {
-        Reader::open(&self.database()).await.unwrap()
+        let keys = Keyring::beside(&self.folder.path("anchor/checkpoint"));
+        let keyring = Keyring::open(keys, Arc::new(AesBodyCipher)).unwrap();
+        Reader::open_with(&self.database(), Arc::new(keyring)).await.unwrap()
     }
 
     fn database(&self) -> String {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use varco::app::{system_clock, system_now};
 use varco::demo::ceremony;
 use varco::pki::Issued;
-use varco::pki::dev::{GATEWAY, Kit};
+use varco::pki::dev::GATEWAY;
 use varco_adapters::mapping::Mappings;
 use varco_adapters::rest::Ours;
 use varco_adapters::tls::{Trust, client};
@@ -24,17 +24,17 @@ use varco_core::registry::Registry;
 use varco_core::wire::{Algorithm, Evidence, Jtis, LevelOfAssurance};
 use varco_jose::SealTrust;
 
+use crate::world::TODAY;
 use crate::world::desk::signer;
 
 mod examples;
+mod exchanges;
 mod fhir;
 mod soap;
 
+const ASL: &str = "asl-toscana-nord-ovest";
 /// A synthetic woman born on 12 March 1985 in Capannori.
 const PERSON: &str = "XXQNNA85C52B648J";
-
-/// Peers check certificates by the machine's clock.
-static TODAY: LazyLock<Kit> = LazyLock::new(|| Kit::make(system_now(), |_| ()).unwrap());
 
 static POLICY: LazyLock<Policy> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/piana-di-lucca");
@@ -141,7 +141,7 @@ struct System {
     port: u64,
     said: Mutex<BufReader<ChildStdout>>,
     /// Its certificates and keys, as files; gone when the system is.
-    _folder: crate::world::Folder,
+    folder: crate::world::Folder,
 }
 
 impl System {
@@ -154,7 +154,7 @@ impl System {
         let mut line = String::new();
         said.read_line(&mut line).unwrap();
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("it did not start: {line}"));
-        Self { process, port: ready["port"].as_u64().unwrap(), said: Mutex::new(said), _folder: folder }
+        Self { process, port: ready["port"].as_u64().unwrap(), said: Mutex::new(said), folder }
     }
 
     /// The next thing it heard.

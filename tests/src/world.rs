@@ -43,6 +43,9 @@ pub const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
 /// Keys take longer to make than most tests to run, so that all worlds of a process share them.
 pub static KIT: LazyLock<Kit> = LazyLock::new(|| Kit::make(NOW, |_| ()).unwrap());
 
+/// The same of today: processes, and software by others, have no clock but the machine's.
+pub static TODAY: LazyLock<Kit> = LazyLock::new(|| Kit::make(varco::app::system_now(), |_| ()).unwrap());
+
 pub static PEOPLE: LazyLock<Arc<Population>> = LazyLock::new(|| Arc::new(Population::generate(1, 100)));
 
 /// What a peer needs to know of a gateway.

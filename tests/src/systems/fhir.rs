@@ -7,7 +7,6 @@ use varco_adapters::http::Address;
 use super::*;
 use crate::peers;
 
-const ASL: &str = "asl-toscana-nord-ovest";
 const RECORD: &str = "valutazione_uvmd";
 
 fn observation(id: &str, system: &str, code: &str, value: &Value) -> Value {
@@ -36,14 +35,30 @@ fn holdings() -> Value {
     ])
 }
 
-fn start() -> (System, Behind) {
+/// What an ASL holds of the person's disability.
+pub(super) fn disability() -> Value {
+    let own = "urn:example:asl";
+    json!([
+        holdings()[0],
+        observation("d1", own, "accompagnamento", &json!({ "valueBoolean": true })),
+        observation("d2", own, "frequenza", &json!({ "valueBoolean": false })),
+        observation("d3", own, "percentuale-invalidita", &json!({ "valueQuantity": { "value": 75 } })),
+    ])
+}
+
+/// A server that holds these resources.
+pub(super) fn serve(holdings: &Value) -> System {
     let python = peers::python();
     let folder = certificates(&agency(ASL));
-    std::fs::write(folder.path("holdings.json"), holdings().to_string()).unwrap();
+    std::fs::write(folder.path("holdings.json"), holdings.to_string()).unwrap();
     let more = [text(folder.path("holdings.json"))];
     let mut command = Command::new(python);
     command.arg(peers::sources().join("fhir_server.py"));
-    let system = System::start(command, folder, &more);
+    System::start(command, folder, &more)
+}
+
+fn start() -> (System, Behind) {
+    let system = serve(&holdings());
     let address = Address::parse(&format!("https://localhost:{}", system.port)).unwrap();
     let fhir = Fhir::new(address, 1_000_000, mappings("fhir-asl.txt", &WORDS), Door::Certificate, &tls());
     (system, Behind::new(agency(ASL), Source::Fhir(fhir)))

@@ -27,7 +27,7 @@ fn behind(system: &System, version: Version, security: Security) -> Behind {
     Behind::new(agency(CPI), Source::Soap(soap))
 }
 
-fn in_node(version: &str) -> System {
+pub(super) fn in_node(version: &str) -> System {
     let home = peers::node();
     for file in ["soap_server.mjs", "lavoro.wsdl"] {
         std::fs::copy(peers::sources().join(file), home.join(file)).unwrap();
@@ -75,7 +75,7 @@ async fn a_soap_service_by_others_gives_and_takes_records_in_both_versions() {
 }
 
 /// Its seal, of the kind of key that goes with an algorithm, in files beside the TLS ones.
-fn in_python(algorithm: &str, play: &str) -> System {
+pub(super) fn in_python(algorithm: &str, play: &str) -> System {
     let folder = certificates(&agency(CPI));
     let holder = varco::pki::Holder {
         name: "Centro per l'impiego di Lucca".to_owned(),
