@@ -15,6 +15,7 @@ use varco_core::hash::Sha256;
 use super::*;
 
 pub(crate) mod fake;
+mod paging;
 pub(crate) mod script;
 
 const RECORD: &str = r#"{"record":{"cognome":"CANARINO","sesso":"F"}}"#;

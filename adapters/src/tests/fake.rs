@@ -177,6 +177,8 @@ pub enum Play {
     Bytes(Vec<u8>),
     /// Answers, but only when the gate lets it.
     Gated(Answer, Arc<Semaphore>),
+    /// Answers in pages, from the one that the question's `from` numbers; the last one again and again.
+    Pages(Vec<Answer>),
     /// Reads and never answers.
     Silence,
 }
@@ -290,18 +292,24 @@ async fn answer(
     play: Play,
     ears: Ears,
 ) -> hyper::Response<BoxBody<Bytes, Infallible>> {
+    let path = request.uri().path().to_owned();
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let question: serde_json::Value = serde_json::from_slice(&body).unwrap();
     let answer = match play {
         Play::Answer(answer) => answer,
         Play::Gated(answer, gate) => {
             gate.acquire().await.unwrap().forget();
             answer
         }
+        Play::Pages(mut pages) => {
+            let from: usize = question["from"].as_str().map_or(0, |from| from.parse().unwrap());
+            pages.swap_remove(from.min(pages.len() - 1))
+        }
         Play::Silence => std::future::pending().await,
         Play::Bytes(_) => unreachable!("served without HTTP"),
     };
-    let path = request.uri().path().to_owned();
-    let (head, body) = request.into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
+    assert!(!head.headers.contains_key("if-none-match"), "nothing is kept that could be good still");
     let text = |(name, value): (&hyper::header::HeaderName, &hyper::header::HeaderValue)| {
         (name.to_string(), value.to_str().unwrap().to_owned())
     };
@@ -310,7 +318,7 @@ async fn answer(
         Expectation { audiences: &["comune-capannori".to_owned()], now: NOW, rules: Rules::default() };
     let verified = wire::verify_request(&message, &expectation, &TestVerifier).unwrap();
     assert!(["/varco/v1/records/anagrafica_nucleo", "/varco/v1/deliveries"].contains(&path.as_str()));
-    ears.lock().unwrap().push((verified, serde_json::from_slice(&body).unwrap()));
+    ears.lock().unwrap().push((verified, question));
     respond(&answer, &body)
 }
 
