@@ -217,7 +217,7 @@ fn unanswered(error: hyper_util::client::legacy::Error) -> FetchError {
 }
 
 /// The first of an error's causes that is of this type. An `io::Error` hides the one it carries from `source`.
-fn caused_by<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+pub(crate) fn caused_by<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref() {

@@ -24,6 +24,7 @@ use varco_core::subject::CodiceFiscale;
 use varco_core::view::kind::MOST_ITEMS;
 use zeroize::Zeroizing;
 
+use crate::http::caused_by;
 use crate::mapping::{Ask, Mapping, Mappings, Reason, RowFault};
 use crate::rows::{self, Placed, Row};
 use crate::{AgencyRecord, FetchError, Request};
@@ -362,13 +363,10 @@ fn failed(error: sqlx::Error) -> FetchError {
     if matches!(error, sqlx::Error::PoolTimedOut) {
         return FetchError::Busy;
     }
-    let tls = matches!(error, sqlx::Error::Tls(_));
-    let what = if tls {
-        "the database's TLS certificate is not acceptable"
-    } else {
-        "the database could not be reached"
-    };
-    FetchError::Unreachable(what.into())
+    if let Some(tls @ rustls::Error::InvalidCertificate(_)) = caused_by(&error) {
+        return FetchError::Certificate(tls.clone());
+    }
+    FetchError::Unreachable("the database could not be reached".into())
 }
 
 fn mysql(server: &Server) -> MySqlConnectOptions {

@@ -7,6 +7,8 @@ mod agent;
 #[cfg(test)]
 mod auditor;
 #[cfg(test)]
+mod databases;
+#[cfg(test)]
 mod errors;
 #[cfg(test)]
 mod exchange;

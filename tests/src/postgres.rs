@@ -1,12 +1,12 @@
-//! A throw-away PostgreSQL for one test: its own data, its own socket, nothing on the network.
+//! A throw-away PostgreSQL for one test: its own data, its own socket, nothing on the network beyond loopback.
 //!
 //! Uses the server that is installed; where there is none the caller skips what needs it, and says so. The store's own
 //! tests include this file by its path, because they must not depend on this crate.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::{MetadataExt as _, chown};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,6 +14,12 @@ use std::time::{Duration, Instant};
 
 /// The user without rights, as whom a server started by root runs: PostgreSQL refuses to be root.
 const NOBODY: u32 = 65_534;
+
+/// Only a part of the socket's name, where there is nothing on the network.
+const PORT: u16 = 5432;
+
+/// An address of loopback that is not taken for this machine's own.
+pub const ELSEWHERE: &str = "127.0.0.2";
 
 /// A server on a loaded machine starts within seconds.
 const START: Duration = Duration::from_secs(60);
@@ -23,6 +29,9 @@ const START: Duration = Duration::from_secs(60);
 pub struct Postgres {
     programs: PathBuf,
     directory: PathBuf,
+    settings: Vec<String>,
+    /// Also a part of its socket's name.
+    port: u16,
     server: Child,
 }
 
@@ -37,6 +46,27 @@ pub enum Stop {
 impl Postgres {
     /// Starts a server with an empty database; `None` when PostgreSQL is not installed.
     pub fn start() -> io::Result<Option<Self>> {
+        Self::of(PORT, |_| Ok(vec!["listen_addresses=".to_owned()]))
+    }
+
+    /// The same, also over TLS at a port of [`ELSEWHERE`], with this certificate and its key in PEM.
+    pub fn start_with_tls(certificate: &str, key: &str) -> io::Result<Option<Self>> {
+        // Free a moment ago.
+        let port = std::net::TcpListener::bind((ELSEWHERE, 0))?.local_addr()?.port();
+        Self::of(port, |data| {
+            fs::write(data.join("server.crt"), certificate)?;
+            fs::write(data.join("server.key"), key)?;
+            fs::set_permissions(data.join("server.key"), fs::Permissions::from_mode(0o600))?;
+            if user()? == 0 {
+                chown(data.join("server.key"), Some(NOBODY), Some(NOBODY))?;
+            }
+            let mut access = File::options().append(true).open(data.join("pg_hba.conf"))?;
+            access.write_all(b"\nhostssl all all 127.0.0.0/8 trust\n")?;
+            Ok(vec![format!("listen_addresses={ELSEWHERE}"), "ssl=on".to_owned()])
+        })
+    }
+
+    fn of(port: u16, settings: impl FnOnce(&Path) -> io::Result<Vec<String>>) -> io::Result<Option<Self>> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let Some(programs) = programs() else { return Ok(None) };
         let count = COUNT.fetch_add(1, Ordering::SeqCst);
@@ -46,13 +76,20 @@ impl Postgres {
         own_directory(&directory)?;
         let template = template(&programs)?;
         done(command("cp".as_ref()).arg("-a").arg(template).arg(directory.join("data")), "cp")?;
-        let server = spawn(&programs, &directory)?;
-        Ok(Some(Self { programs, directory, server }))
+        let mut settings = settings(&directory.join("data"))?;
+        settings.push(format!("port={port}"));
+        let server = spawn(&programs, &directory, &settings)?;
+        Ok(Some(Self { programs, directory, settings, port, server }))
     }
 
     /// The database, as its owner.
     pub fn url(&self) -> String {
-        format!("postgres://varco@localhost/postgres?host={}", self.directory.display())
+        format!("postgres://varco@localhost:{}/postgres?host={}", self.port, self.directory.display())
+    }
+
+    /// The same over TLS, of a server that was started with it.
+    pub fn url_elsewhere(&self) -> String {
+        format!("postgres://varco@{ELSEWHERE}:{}/postgres", self.port)
     }
 
     /// Where its data lies.
@@ -103,7 +140,7 @@ impl Postgres {
     }
 
     pub fn start_again(&mut self) -> io::Result<()> {
-        self.server = spawn(&self.programs, &self.directory)?;
+        self.server = spawn(&self.programs, &self.directory, &self.settings)?;
         Ok(())
     }
 }
@@ -149,12 +186,14 @@ fn template(programs: &Path) -> io::Result<PathBuf> {
     Ok(data)
 }
 
-fn spawn(programs: &Path, directory: &Path) -> io::Result<Child> {
+fn spawn(programs: &Path, directory: &Path, settings: &[String]) -> io::Result<Child> {
     let data = directory.join("data");
     let log = File::options().create(true).append(true).open(directory.join("log"))?;
     let mut postgres = command(programs.join("postgres").as_os_str());
     postgres.arg("-D").arg(&data).arg("-k").arg(directory);
-    for setting in ["listen_addresses=", "shared_buffers=16MB", "max_connections=40"] {
+    for setting in
+        ["shared_buffers=16MB", "max_connections=40"].into_iter().chain(settings.iter().map(String::as_str))
+    {
         postgres.args(["-c", setting]);
     }
     let mut server = postgres.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;

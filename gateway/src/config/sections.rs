@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 use varco_core::wire::Algorithm;
+use varco_store::db::{Address, ConnectError};
 use varco_store::keyring::Keyring;
 use zeroize::Zeroizing;
 
@@ -202,6 +203,7 @@ fn storage(mut s: Section<'_, '_>) -> Option<Storage> {
 }
 
 fn database_of(url: &str, password: Option<PathBuf>, folder: &Path) -> Result<Database, &'static str> {
+    const EXPECTED: &str = "expected `sqlite:<path>` or `postgres://<user>@<host>/<name>`";
     if let Some(path) = url.strip_prefix("sqlite:") {
         let path = path.trim_start_matches("//");
         return match (path, password) {
@@ -211,12 +213,18 @@ fn database_of(url: &str, password: Option<PathBuf>, folder: &Path) -> Result<Da
         };
     }
     let rest = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://"));
-    let rest = rest.ok_or("expected `sqlite:<path>` or `postgres://<user>@<host>/<name>`")?;
+    let rest = rest.ok_or(EXPECTED)?;
     let user = rest.split(['/', '?']).next().unwrap_or_default().rsplit_once('@').map(|(user, _)| user);
     if user.is_some_and(|user| user.contains(':')) || rest.contains("password=") {
         return Err("a password must not stand here; put it into a file and name that in password_file");
     }
-    Ok(Database::Postgres { url: url.to_owned(), password })
+    match url.parse::<Address>() {
+        Ok(_) => Ok(Database::Postgres { url: url.to_owned(), password }),
+        Err(ConnectError::Unprotected) => Err(
+            "a database on another machine is reached over TLS: leave `sslmode` out, or `sslmode=verify-full`",
+        ),
+        Err(_) => Err(EXPECTED),
+    }
 }
 
 fn listen(mut s: Section<'_, '_>) -> Option<Listen> {

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{
     ConnectOptions as _, Connection as _, PgConnection, PgPool, SqlSafeStr as _, SqliteConnection, SqlitePool,
@@ -65,6 +65,8 @@ pub enum ConnectError {
     Setting { name: &'static str, found: String, needed: &'static str },
     #[error("SQLite {0} can lose committed entries; 3.51.3 or later is needed")]
     SqliteTooOld(String),
+    #[error("a database on another machine is reached with `sslmode=verify-full` only")]
+    Unprotected,
     #[error("expected a database such as `sqlite:/var/lib/varco/varco.db` or `postgres://varco@host/varco`")]
     Url,
 }
@@ -89,7 +91,7 @@ impl FromStr for Address {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             let options = PgConnectOptions::from_str(url).map_err(|_| ConnectError::Url)?;
             let options = options.statement_cache_capacity(STATEMENTS).disable_statement_logging();
-            return Ok(Self(Backend::Postgres(options)));
+            return Ok(Self(Backend::Postgres(protected(options)?)));
         }
         // A log in memory would forget what it acknowledged.
         if !url.starts_with("sqlite:") || url.contains(":memory:") || url.contains("mode=memory") {
@@ -102,6 +104,20 @@ impl FromStr for Address {
             .statement_cache_capacity(STATEMENTS)
             .disable_statement_logging();
         Ok(Self(Backend::Sqlite(options)))
+    }
+}
+
+/// Over a network only with TLS, and only with a server that proves its name: where sqlx would take what it gets, we do not.
+fn protected(options: PgConnectOptions) -> Result<PgConnectOptions, ConnectError> {
+    let is_here = options.get_socket().is_some()
+        || ["localhost", "127.0.0.1", "::1"].contains(&options.get_host())
+        || options.get_host().starts_with('/');
+    match options.get_ssl_mode() {
+        _ if is_here => Ok(options),
+        PgSslMode::Prefer | PgSslMode::VerifyFull => Ok(options.ssl_mode(PgSslMode::VerifyFull)),
+        PgSslMode::Allow | PgSslMode::Disable | PgSslMode::Require | PgSslMode::VerifyCa => {
+            Err(ConnectError::Unprotected)
+        }
     }
 }
 
