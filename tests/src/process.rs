@@ -24,6 +24,7 @@ mod appeal;
 mod canary;
 mod crash;
 mod demo;
+mod drops;
 mod signals;
 
 /// The command line, a JSON array, in the working folder of the process.

@@ -194,7 +194,7 @@ fn planted() -> Map<String, Value> {
 }
 
 /// A value as it is, and as careless code would hide it: hashed without a key, in base64 at any offset, in hexadecimal.
-fn forms(text: &str) -> Vec<Vec<u8>> {
+pub(super) fn forms(text: &str) -> Vec<Vec<u8>> {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes();
     let digest = Sha256::of(text.as_bytes());
     let mut forms = vec![
@@ -216,7 +216,8 @@ fn forms(text: &str) -> Vec<Vec<u8>> {
     forms
 }
 
-fn search(folder: &Path, wanted: &[Vec<u8>], files: &mut usize) {
+/// Looks into every file below a folder for any of these.
+pub(super) fn search(folder: &Path, wanted: &[Vec<u8>], files: &mut usize) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
