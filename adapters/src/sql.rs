@@ -357,8 +357,12 @@ fn failed(error: sqlx::Error) -> FetchError {
     if let sqlx::Error::Database(inner) = &error {
         let code = inner.code().unwrap_or_default().into_owned();
         // The server ended the statement: PostgreSQL, MariaDB, SQLite; MySQL says it with its own number.
-        let ended = ["57014", "70100", "9"].contains(&code.as_str());
-        return if ended { FetchError::Timeout } else { FetchError::Database { code } };
+        return match code.as_str() {
+            "57014" | "70100" | "9" => FetchError::Timeout,
+            // SQLite finds no file that it can open; PostgreSQL is going down or coming up.
+            "14" | "57P01" | "57P02" | "57P03" => unreachable(),
+            _ => FetchError::Database { code },
+        };
     }
     if matches!(error, sqlx::Error::PoolTimedOut) {
         return FetchError::Busy;
@@ -366,6 +370,10 @@ fn failed(error: sqlx::Error) -> FetchError {
     if let Some(tls @ rustls::Error::InvalidCertificate(_)) = caused_by(&error) {
         return FetchError::Certificate(tls.clone());
     }
+    unreachable()
+}
+
+fn unreachable() -> FetchError {
     FetchError::Unreachable("the database could not be reached".into())
 }
 

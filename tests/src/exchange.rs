@@ -7,6 +7,7 @@ mod emergency;
 mod frozen;
 mod household;
 mod keys;
+mod kinds;
 mod log;
 mod officers;
 mod person;

@@ -43,6 +43,8 @@ pub enum Play {
     /// Answers as it should, when the gate lets it.
     Held(Arc<Semaphore>),
     Honest,
+    /// Sends this text unsigned, in the system's media type.
+    Plain(&'static str),
     /// Signs with the seal of this agency.
     SealedBy(&'static str),
     /// Answers as it should, with this record instead of what it holds.
@@ -71,6 +73,7 @@ struct Shared {
     kit: &'static Kit,
     agency: AgencyId,
     play: Mutex<Play>,
+    media_type: Mutex<&'static str>,
     clock: Clock,
     arrived: Semaphore,
     heard: Mutex<Vec<Value>>,
@@ -87,6 +90,7 @@ impl Provider {
             kit,
             agency: agency.clone(),
             play: Mutex::new(play),
+            media_type: Mutex::new("application/json"),
             clock: clock.clone(),
             arrived: Semaphore::new(0),
             heard: Mutex::new(Vec::new()),
@@ -116,6 +120,11 @@ impl Provider {
         *self.shared.play.lock().unwrap() = play;
     }
 
+    /// What it says that its unsigned answers are written in.
+    pub fn speak(&self, media_type: &'static str) {
+        *self.shared.media_type.lock().unwrap() = media_type;
+    }
+
     /// Waits until one more request has arrived.
     pub async fn asked(&self) {
         let patience = Duration::from_secs(10);
@@ -132,7 +141,8 @@ impl Shared {
     async fn answer(&self, request: hyper::Request<Incoming>) -> hyper::Response<Body> {
         let last = request.uri().path().rsplit('/').next().unwrap().to_owned();
         let question = request.into_body().collect().await.unwrap().to_bytes();
-        let asked: Value = serde_json::from_slice(&question).unwrap();
+        // Systems of another kind are not asked in JSON; then nothing here answers as it should.
+        let asked: Value = serde_json::from_slice(&question).unwrap_or_default();
         let play = self.play.lock().unwrap().clone();
         let is_asked = |person: &CodiceFiscale| asked["subject"]["codice_fiscale"] == person.expose();
         let record = if let Play::Record(record) = &play {
@@ -145,6 +155,7 @@ impl Shared {
             None
         };
         let honest = match last.as_str() {
+            _ if asked.is_null() => Vec::new(),
             "deliveries" => json!({ "delivery": asked["delivery"] }).to_string().into_bytes(),
             record_type => self.record(&record_type.parse().unwrap(), &asked, record).into_bytes(),
         };
@@ -158,7 +169,7 @@ impl Shared {
                 changed.push(b' ');
                 self.signed(own, &question, &honest, changed)
             }
-            Play::Endless => Self::streamed(Stream {
+            Play::Endless => self.streamed(Stream {
                 chunk: vec![b' '; 64 * 1024],
                 left: usize::MAX,
                 sent: false,
@@ -180,7 +191,7 @@ impl Shared {
             }
             Play::Truncated => {
                 let end = Some(std::io::ErrorKind::ConnectionAborted);
-                Self::streamed(Stream { chunk: b"{\"record\":".to_vec(), left: 1, sent: false, end })
+                self.streamed(Stream { chunk: b"{\"record\":".to_vec(), left: 1, sent: false, end })
             }
             Play::Unknown => {
                 let body = br#"{"status":404}"#.to_vec();
@@ -188,12 +199,18 @@ impl Shared {
                 *answer.status_mut() = hyper::StatusCode::NOT_FOUND;
                 answer
             }
-            Play::Unsigned => json_answer(whole(honest)),
+            Play::Plain(text) => self.unsigned(whole(text.into())),
+            Play::Unsigned => self.unsigned(whole(honest)),
         }
     }
 
-    fn streamed(stream: Stream) -> hyper::Response<Body> {
-        json_answer(stream.boxed())
+    fn streamed(&self, stream: Stream) -> hyper::Response<Body> {
+        self.unsigned(stream.boxed())
+    }
+
+    fn unsigned(&self, body: Body) -> hyper::Response<Body> {
+        let media_type = *self.media_type.lock().unwrap();
+        hyper::Response::builder().header("content-type", media_type).body(body).unwrap()
     }
 
     /// The body that the protocol asks for.
@@ -227,10 +244,6 @@ impl Shared {
         }
         answer.body(whole(sent)).unwrap()
     }
-}
-
-fn json_answer(body: Body) -> hyper::Response<Body> {
-    hyper::Response::builder().header("content-type", "application/json").body(body).unwrap()
 }
 
 fn whole(body: Vec<u8>) -> Body {
