@@ -1,12 +1,15 @@
-//! What a pull rests on: the documents that its claim has found, from memory where they were read before.
+//! What a pull rests on: the documents that its claim has found, from memory where they were read before. And what a push
+//! does, when it is accepted and at each hand-over.
 
 use std::collections::BTreeMap;
 
 use varco_core::appeal::Appeal;
 use varco_core::case::Case;
 use varco_core::consent::Consent;
-use varco_core::exchange::Pull;
-use varco_core::id::Pseudonym;
+use varco_core::exchange::{Housemate, Known, Pull};
+use varco_core::id::{CaseId, Pseudonym};
+use varco_core::policy::Policy;
+use varco_core::registry::Registry;
 use varco_core::restriction::Restrictions;
 use varco_core::subject::SubjectKeys;
 use varco_store::submission::{Found, STREAMS_MAX, StreamEpoch, StreamKind, Wanted};
@@ -14,8 +17,8 @@ use varco_store::submission::{Found, STREAMS_MAX, StreamEpoch, StreamKind, Wante
 use crate::app::App;
 use crate::documents::Document;
 use crate::registers::{
-    Unreadable, appeal_in, appeals_of, case, case_of, consents_given, of_each, readable, restrictions_in,
-    restrictions_of,
+    self, Unreadable, appeal_in, appeals_of, case, case_of, consents_given, consents_of, of_each, readable,
+    restrictions_in, restrictions_of,
 };
 
 /// What decides about a pull.
@@ -25,6 +28,46 @@ pub struct Basis {
     pub restrictions: Vec<Restrictions>,
     pub appeals: Vec<Appeal>,
     pub case: Option<Case>,
+}
+
+/// What decides about a push. What is opened is opened for whoever asks; it widens no push.
+pub struct PushBasis {
+    pseudonyms: Vec<Pseudonym>,
+    consents: Vec<Consent>,
+    restrictions: Vec<Restrictions>,
+    case: Option<Case>,
+    household: Vec<Housemate>,
+}
+
+impl PushBasis {
+    pub async fn read(
+        app: &App,
+        pseudonyms: Vec<Pseudonym>,
+        case: Option<&CaseId>,
+    ) -> Result<Self, Unreadable> {
+        let consents = consents_of(app, &pseudonyms).await?;
+        let restrictions = restrictions_of(app, &pseudonyms).await?;
+        let case = match case {
+            Some(id) => registers::case(app, id).await?,
+            None => None,
+        };
+        let household = registers::housemates(app, case.as_ref(), &pseudonyms, &[]).await?;
+        Ok(Self { pseudonyms, consents, restrictions, case, household })
+    }
+
+    pub fn known<'a>(&'a self, registry: &'a Registry, policy: &'a Policy) -> Known<'a> {
+        Known {
+            registry,
+            policy,
+            pseudonyms: self.pseudonyms.clone(),
+            consents: &self.consents,
+            restrictions: &self.restrictions,
+            appeals: &[],
+            case: self.case.as_ref(),
+            household: &self.household,
+            reasons: &[],
+        }
+    }
 }
 
 /// What a pull will rest on: its person's documents, and the case it names.

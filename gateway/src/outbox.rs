@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use varco_adapters::{Accepted, Context, Delivery, FetchError};
 use varco_core::code::Code;
 use varco_core::exchange::{
-    Attempt, AuthorizedParcel, Handover, Known, OpenParcel, Rechecked, Released, Stamp, Turn, turn,
+    Attempt, AuthorizedParcel, Handover, OpenParcel, Rechecked, Released, Stamp, Turn, turn,
 };
 use varco_core::id::{AgencyId, CaseId, ExchangeId, Pseudonym};
 use varco_core::parcel::Parcel;
@@ -22,6 +22,7 @@ use varco_core::time::Timestamp;
 use varco_store::submission::AppendError;
 
 use crate::app::App;
+use crate::basis::PushBasis;
 use crate::registers::{self, Unreadable};
 use crate::tasks::Stop;
 use crate::telemetry::metrics;
@@ -112,27 +113,10 @@ pub async fn check(app: &App, parcel: Parcel) -> Result<Checked, Unreadable> {
         return Ok(Checked::Damaged(Box::new(parcel)));
     };
     let pseudonyms = opened.pseudonyms(&app.keys.load());
-    let consents = registers::consents_of(app, &pseudonyms).await?;
-    let restrictions = registers::restrictions_of(app, &pseudonyms).await?;
-    let case = match &parcel.header.case {
-        Some(id) => registers::case(app, id).await?,
-        None => None,
-    };
-    let household = registers::housemates(app, case.as_ref(), &pseudonyms, &[]).await?;
+    let basis = PushBasis::read(app, pseudonyms, parcel.header.case.as_ref()).await?;
     let now = app.now();
     let (in_force, policy) = (app.in_force.load_full(), app.policy_at(now));
-    let known = Known {
-        registry: &in_force.registry,
-        policy: &policy,
-        pseudonyms,
-        consents: &consents,
-        restrictions: &restrictions,
-        // What is opened is opened for whoever asks; it widens no push.
-        appeals: &[],
-        case: case.as_ref(),
-        household: &household,
-        reasons: &[],
-    };
+    let known = basis.known(&in_force.registry, &policy);
     Ok(Checked::Ruled(opened.recheck(&known, now)))
 }
 

@@ -3,12 +3,13 @@
 
 use serde::Deserialize;
 use varco_core::exchange::{
-    AckAsk, FetchSeed, Known, Means, PAGE_MAX, Push, RECIPIENTS_MAX, Rechecked, Seed, VerifiedRequest,
-    consign, inbox as answer_with,
+    AckAsk, FetchSeed, Means, PAGE_MAX, Push, RECIPIENTS_MAX, Rechecked, Seed, VerifiedRequest, consign,
+    inbox as answer_with,
 };
 use varco_core::id::ExchangeId;
 
 use crate::app::App;
+use crate::basis::PushBasis;
 use crate::inbound::{Done, known, with_rules};
 use crate::outbox::{self, Checked};
 use crate::registers;
@@ -41,28 +42,10 @@ pub async fn push(app: &App, request: VerifiedRequest) -> Done {
         }
     }
     let pseudonyms = app.keys.load().all(&push.subject.codice_fiscale);
-    let (request, consents) = known(request, registers::consents_of(app, &pseudonyms).await)?;
-    let (request, restrictions) = known(request, registers::restrictions_of(app, &pseudonyms).await)?;
-    let case = match &push.case {
-        Some(id) => registers::case(app, id).await,
-        None => Ok(None),
-    };
-    let (request, case) = known(request, case)?;
-    let mates = registers::housemates(app, case.as_ref(), &pseudonyms, &[]).await;
-    let (request, household) = known(request, mates)?;
+    let basis = PushBasis::read(app, pseudonyms, push.case.as_ref()).await;
+    let (request, basis) = known(request, basis)?;
     let (in_force, policy) = (app.in_force.load_full(), app.policy_at(request.at()));
-    let known = Known {
-        registry: &in_force.registry,
-        policy: &policy,
-        pseudonyms,
-        consents: &consents,
-        restrictions: &restrictions,
-        // What is opened is opened for whoever asks; it widens no push.
-        appeals: &[],
-        case: case.as_ref(),
-        household: &household,
-        reasons: &[],
-    };
+    let known = basis.known(&in_force.registry, &policy);
     let seed = |_| Seed {
         exchange: app.new_exchange(request.at()),
         lock: zeroize::Zeroizing::new(app.random()),
