@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use varco_core::exchange::Said;
 use varco_core::id::{AgencyId, ExchangeId, FieldId, PurposeId, RecordTypeId};
-use varco_core::registry::{Identity, Registry};
+use varco_core::registry::{Agency, Identity, Registry, Side};
 use varco_core::subject::CodiceFiscale;
 use varco_core::time::Timestamp;
 use varco_core::wire::{Evidence, Jtis};
@@ -143,6 +143,14 @@ pub struct Context<'a> {
     pub registry: &'a Registry,
     /// Read when the request is signed and again when the answer is checked: minutes may count between the two.
     pub clock: &'a (dyn Fn() -> Timestamp + Send + Sync),
+}
+
+impl<'a> Context<'a> {
+    /// Whose seal it is: the agency's that was asked, and nobody else's.
+    fn sealer(&self, seal: &Identity, agency: &AgencyId) -> Result<&'a Agency, FetchError> {
+        let sealer = self.registry.recognise(seal, Side::Seal, (self.clock)());
+        sealer.filter(|sealer| sealer.id == *agency).ok_or(FetchError::SealOfAnother)
+    }
 }
 
 /// What a provider's system answered, checked to come from the provider, and of the record type as far as JSON goes.

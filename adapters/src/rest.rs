@@ -14,7 +14,7 @@ use varco_core::exchange::{Assurance, Said, SaidOf};
 use varco_core::hash::Sha256;
 use varco_core::id::{AgencyId, ExchangeId};
 use varco_core::json;
-use varco_core::registry::{Agency, Side};
+use varco_core::registry::Agency;
 use varco_core::wire::{
     self, Evidence, Expectation, Jtis, Message, RequestClaims, Rules, Signer, VerifiedAnswer, Verifier,
 };
@@ -197,8 +197,7 @@ impl Rest {
         context: &Context<'_>,
     ) -> Result<VerifiedAnswer, FetchError> {
         let answer = self.verify(message, request_digest, context)?;
-        let sealer = context.registry.recognise(&answer.seal, Side::Seal, (context.clock)());
-        let sealer = sealer.filter(|sealer| sealer.id == *agency).ok_or(FetchError::SealOfAnother)?;
+        let sealer = context.sealer(&answer.seal, agency)?;
         // `iss` may be left out: the seal says it. But it may not say anything else.
         if answer.issuer.as_deref().is_some_and(|issuer| !names(sealer, issuer)) {
             return Err(FetchError::SealOfAnother);

@@ -13,7 +13,7 @@ use serde_json::Value;
 use varco_core::exchange::{Assurance, Said, SaidOf};
 use varco_core::hash::Sha256;
 use varco_core::id::AgencyId;
-use varco_core::registry::{Identity, Side};
+use varco_core::registry::Identity;
 use varco_core::wire::{self, Evidence, Jtis, RequestClaims};
 
 use crate::http::{Address, Https, Question, Reply};
@@ -318,11 +318,8 @@ impl Soap {
         if relates.any(|relation| relation.text().trim() != id) {
             return Err(FetchError::XmlSignature(signature::SignatureFault::RelatesTo));
         }
-        let sealer = context.registry.recognise(&seal, Side::Seal, now);
-        match sealer {
-            Some(sealer) if sealer.id == *agency => Ok(seal),
-            Some(_) | None => Err(FetchError::SealOfAnother),
-        }
+        context.sealer(&seal, agency)?;
+        Ok(seal)
     }
 }
 
