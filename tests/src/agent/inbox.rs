@@ -28,6 +28,15 @@ impl Taker {
         if is_refused { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::NO_CONTENT }
     }
 
+    /// One that takes deliveries at once, until what is returned last is dropped; and the settings of an agent for it.
+    async fn open(folder: &Folder) -> (Self, String, JoinSet<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let more = into_url(listener.local_addr().unwrap().port(), &folder.path("state"));
+        let taker = Self::default();
+        let serving = taker.serve(listener);
+        (taker, more, serving)
+    }
+
     /// Serves until what is returned is dropped.
     fn serve(&self, listener: TcpListener) -> JoinSet<()> {
         let routes = Router::new().route("/deliveries", post(Self::take)).with_state(self.clone());
@@ -91,11 +100,9 @@ async fn a_delivery_that_is_refused_holds_up_nothing_and_is_tried_again_ever_mor
     let anna = Situation::of(&world).await;
     let (first, refused) = pushed(&anna).await;
     let (second, taken) = pushed(&anna).await;
-    let (taker, folder) = (Taker::default(), Folder::new());
+    let folder = Folder::new();
+    let (taker, more, _serving) = Taker::open(&folder).await;
     *taker.refuses.lock().unwrap() = Some(refused.clone());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let more = into_url(listener.local_addr().unwrap().port(), &folder.path("state"));
-    let _serving = taker.serve(listener);
     let stand = Stand::start("cpi-lucca", world.address(), &more, world.clock()).await;
 
     until("the one behind it", async || is_delivered(&anna, &second).await).await;
@@ -204,10 +211,8 @@ async fn a_file_that_was_taken_before_the_gateway_was_told_does_not_come_again()
 async fn what_local_software_has_answered_for_is_not_posted_again_after_a_restart() {
     let world = World::start().await;
     let anna = Situation::of(&world).await;
-    let (taker, folder) = (Taker::default(), Folder::new());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let more = into_url(listener.local_addr().unwrap().port(), &folder.path("state"));
-    let _serving = taker.serve(listener);
+    let folder = Folder::new();
+    let (taker, more, _serving) = Taker::open(&folder).await;
     let heard = taker.heard.clone();
     let (proxy, is_cut, _proxy) = cut_when(world.address(), move || !heard.lock().unwrap().is_empty()).await;
     let stand = Stand::start("cpi-lucca", proxy, &more, world.clock()).await;

@@ -18,8 +18,8 @@ use varco_core::wire::Message;
 
 /// From the first packet to the last byte of the answer: a provider may take ten seconds, the gateway adds little.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// A record of a hundred fields with its receipt and its own signature stays far under this.
-const ANSWER_MAX: usize = 4 * 1024 * 1024;
+/// A page of an inbox, twenty of the largest deliveries with their receipts and signatures, is 5 MiB.
+const ANSWER_MAX: usize = 8 * 1024 * 1024;
 
 /// Why a call got no answer.
 #[derive(Debug, thiserror::Error)]
