@@ -246,7 +246,8 @@ impl Teller<'_> {
         let verify: Vec<_> = verify_arguments(stage).into_iter().filter(|word| word != "--json").collect();
         let pki = stage.pki().display().to_string();
         let (exchange, log) = (company.gateway.address("exchange")?, company.gateway.address("log")?);
-        self.say(&format!("  {program} {}", verify.join(" ")));
+        let lang = self.args.telling.lang.choose("it", "en");
+        self.say(&format!("  {program} {} --lang {lang}", verify.join(" ")));
         self.say(&format!(
             "  curl --cacert {pki}/ca/channel.pem --cert {pki}/agencies/cpi-lucca/channel.pem \
              --key {pki}/agencies/cpi-lucca/channel.key.pem https://localhost:{}/rest/varco/v1/status",
