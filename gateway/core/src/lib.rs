@@ -3,7 +3,7 @@
 //! Nothing here reads a clock, a file, the network, the environment or randomness; time and random bytes are
 //! arguments. Imports only go down, in this order (a tidy test holds us to it):
 //! `time`, `hash`, `id`, `code` < `correction`, `emergency`, `json`, `subject`, `registry` < `view`, `wire`, `consent`,
-//! `case` < `restriction`, `policy`, `log` < `notice`, `parcel`, `appeal`, `report` < `signal` < `exchange`.
+//! `case`, `statistics` < `restriction`, `policy`, `log` < `notice`, `parcel`, `appeal`, `report` < `signal` < `exchange`.
 
 pub mod appeal;
 pub mod case;
@@ -23,6 +23,7 @@ pub mod registry;
 pub mod report;
 pub mod restriction;
 pub mod signal;
+pub mod statistics;
 pub mod subject;
 pub mod time;
 pub mod view;
