@@ -12,6 +12,7 @@ use crate::case::Level;
 use crate::hash::Sha256;
 use crate::id::{AgencyId, ConsentId, FieldId, OfficeId, PurposeId, RecordTypeId, ViewId};
 use crate::registry::AgencyKind;
+use crate::statistics::{Area, Tabulation};
 use crate::time::Timestamp;
 use crate::view::ladder::ViewIndex;
 
@@ -105,6 +106,8 @@ pub enum Refusal {
     PurposeNotInForce(PurposeId),
     #[error("purpose `{0}` does not cover records of type `{1}`")]
     RecordNotInPurpose(PurposeId, RecordTypeId),
+    #[error("the purpose gives single records, no aggregates")]
+    RecordsOnly,
     #[error("purpose `{0}` does not hold between two bodies of one kind")]
     SameKind(PurposeId),
     #[error("record type `{1}` has no field `{0}`")]
@@ -340,6 +343,10 @@ pub struct Policy {
     epochs: Vec<Epoch>,
     rules: Vec<table::Rule>,
     assertions: Vec<table::Assertion>,
+    /// What may be counted, by record type.
+    pub tabulations: Vec<Tabulation>,
+    /// Owners that are counted together.
+    areas: Vec<Area>,
 }
 
 impl Policy {
@@ -370,6 +377,10 @@ impl Policy {
 
     pub fn record_type(&self, id: &RecordTypeId) -> Option<&Arc<RecordType>> {
         self.records.iter().find(|record| record.id == *id)
+    }
+
+    pub fn tabulation(&self, id: &RecordTypeId) -> Option<&Tabulation> {
+        self.tabulations.iter().find(|tabulation| tabulation.record_type == *id)
     }
 
     pub fn purpose(&self, id: &PurposeId) -> Option<&Purpose> {

@@ -5,6 +5,7 @@ pub mod dictionary;
 pub mod matrix;
 pub mod records;
 pub mod rules;
+pub mod tabulations;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -16,6 +17,7 @@ use crate::time::{Timestamp, parse_date};
 
 /// The kinds of section a bundle may have.
 const SECTIONS: &[&str] = &[
+    "aree",
     "atti",
     "colonne",
     "controlli",
@@ -28,10 +30,12 @@ const SECTIONS: &[&str] = &[
     "nucleo",
     "pacchetto",
     "parti",
+    "prospetto",
     "protocollo",
     "record",
     "regolamento",
     "scala",
+    "statistica",
     "tipo",
 ];
 

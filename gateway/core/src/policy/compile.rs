@@ -11,6 +11,7 @@ use super::bundle::dictionary::Dictionary;
 use super::bundle::matrix::{self, MatrixRow};
 use super::bundle::records;
 use super::bundle::rules::Known;
+use super::bundle::tabulations::Counting;
 use super::fault::{Faults, Place, PolicyFault, Problem};
 use super::record::{FieldIndex, RecordType};
 use super::table::{
@@ -40,6 +41,7 @@ pub(super) fn compile(files: &[(String, Vec<u8>)]) -> Result<Policy, Vec<PolicyF
     let known = Known { records: &records, terms: &terms };
     let rules = known.rules(&sections, &mut faults);
     let assertions = known.assertions(&sections, &mut faults);
+    let counting = Counting::read(&sections, &terms, &records, &mut faults);
     check::purposes(&terms, &records, &mut faults);
     if !faults.is_empty() {
         return Err(faults.into_sorted());
@@ -65,11 +67,14 @@ pub(super) fn compile(files: &[(String, Vec<u8>)]) -> Result<Policy, Vec<PolicyF
         epochs,
         rules,
         assertions,
+        tabulations: counting.tabulations,
+        areas: counting.areas,
     };
     check::grants(&policy, &mut faults);
     check::cells(&policy, &reached, &mut faults);
     check::implications(&policy, &mut faults);
     check::reach(&policy, &sections, &mut faults);
+    check::tabulations(&policy, &sections, &mut faults);
     check::assertions(&policy, &mut faults);
     if faults.is_empty() { Ok(policy) } else { Err(faults.into_sorted()) }
 }

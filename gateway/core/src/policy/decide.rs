@@ -27,7 +27,17 @@ pub(super) struct Place {
 impl Policy {
     /// Rules on every field of the record type, or refuses the request as a whole.
     pub fn decide(&self, question: &Question<'_>) -> Result<Plan, Refusal> {
-        let site = self.site(question)?;
+        self.rule(question, Gives::Records)
+    }
+
+    /// The same of what people may be counted by. A body of the same kind may be counted like any other: the columns that
+    /// are of another body of one's kind concern single records.
+    pub fn decide_aggregates(&self, question: &Question<'_>) -> Result<Plan, Refusal> {
+        self.rule(question, Gives::Aggregates)
+    }
+
+    fn rule(&self, question: &Question<'_>, gives: Gives) -> Result<Plan, Refusal> {
+        let site = self.site(question, gives)?;
         let (facts, record) = (question.facts, site.record);
         let opened = self.open(&site, question);
         let mut work = Work::new(record, &opened, facts);
@@ -46,8 +56,8 @@ impl Policy {
     }
 
     /// Where the question stands in the table; refuses it as a whole where nothing stands.
-    pub(super) fn site(&self, question: &Question<'_>) -> Result<Site<'_>, Refusal> {
-        let place = self.place(question)?;
+    pub(super) fn site(&self, question: &Question<'_>, gives: Gives) -> Result<Site<'_>, Refusal> {
+        let place = self.place(question, gives)?;
         let found = || {
             let (record, epoch) = (self.records.get(place.record)?, self.epoch(question.now)?);
             let start = epoch.start(&place, self)?;
@@ -58,7 +68,7 @@ impl Policy {
     }
 
     /// Checks everything about the request that does not depend on a field.
-    pub(super) fn place(&self, question: &Question<'_>) -> Result<Place, Refusal> {
+    pub(super) fn place(&self, question: &Question<'_>, gives: Gives) -> Result<Place, Refusal> {
         let facts = question.facts;
         if question.now < self.agreement.from || question.now >= self.agreement.until {
             return Err(Refusal::AgreementNotInForce);
@@ -87,7 +97,7 @@ impl Policy {
             .enumerate()
             .find(|(_, purpose)| purpose.id == *question.purpose)
             .ok_or_else(|| Refusal::UnknownPurpose(question.purpose.clone()))?;
-        let level = found.admits(question)?;
+        let level = found.admits(question, gives)?;
         Ok(Place { record, purpose, level, audience: self.audience(facts) })
     }
 
@@ -108,8 +118,8 @@ impl Policy {
 }
 
 impl Purpose {
-    /// Whether the purpose holds for this question, and the level it is asked at.
-    fn admits(&self, question: &Question<'_>) -> Result<Option<Level>, Refusal> {
+    /// Whether the purpose gives this and holds for the question, and the level it is asked at.
+    fn admits(&self, question: &Question<'_>, gives: Gives) -> Result<Option<Level>, Refusal> {
         let facts = question.facts;
         let (now, id) = (question.now, || self.id.clone());
         if self.from.is_some_and(|from| now < from) || self.until.is_some_and(|until| now >= until) {
@@ -118,10 +128,13 @@ impl Purpose {
         if !self.records.iter().any(|record| record.record_type == *question.record_type) {
             return Err(Refusal::RecordNotInPurpose(id(), question.record_type.clone()));
         }
-        if self.gives == Gives::Aggregates {
-            return Err(Refusal::AggregatesOnly);
+        match (self.gives, gives) {
+            (Gives::Aggregates, Gives::Records) => return Err(Refusal::AggregatesOnly),
+            (Gives::Records, Gives::Aggregates) => return Err(Refusal::RecordsOnly),
+            (Gives::Aggregates, Gives::Aggregates) | (Gives::Records, Gives::Records) => {}
         }
-        if facts.provider.kind == facts.consumer.kind && !self.same_kind {
+        let is_one_kind = facts.provider.kind == facts.consumer.kind;
+        if gives == Gives::Records && is_one_kind && !self.same_kind {
             return Err(Refusal::SameKind(id()));
         }
         match self.case {

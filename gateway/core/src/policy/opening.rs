@@ -69,10 +69,7 @@ pub(super) struct Opened<'a> {
 impl Policy {
     /// Whether the owner's word alone opens a field, at a view, for what is asked here.
     pub fn may_open(&self, question: &Question<'_>, field: &FieldId, view: &ViewId) -> Result<(), Barred> {
-        let site = self.site(question)?;
-        if self.purposes.get(site.place.purpose).is_some_and(|purpose| purpose.gives == Gives::Aggregates) {
-            return Err(Refusal::AggregatesOnly.into());
-        }
+        let site = self.site(question, Gives::Records)?;
         let index = site.record.find(field).ok_or(Barred::Unknown)?;
         let raised = self.raise(&site, question, index, view)?;
         let ladder = &site.record.field(index).ok_or(Barred::Unknown)?.ladder;

@@ -14,6 +14,7 @@ mod faults;
 mod openings;
 mod properties;
 mod questions;
+mod statistics;
 
 /// The shipped bundle, read from the repository.
 fn shipped_files() -> Vec<(String, Vec<u8>)> {

@@ -51,6 +51,7 @@ impl Refusal {
             | Self::PurposeNotHeld(_)
             | Self::PurposeNotInForce(_)
             | Self::RecordNotInPurpose(..)
+            | Self::RecordsOnly
             | Self::SameKind(_) => Code::ExchangeNotAllowed,
             Self::UnknownField(..) | Self::UnknownPurpose(_) | Self::UnknownRecordType(_) => {
                 Code::RequestInvalid
@@ -70,6 +71,7 @@ impl Refusal {
             | Self::PurposeNotHeld(_)
             | Self::PurposeNotInForce(_)
             | Self::RecordNotInPurpose(..)
+            | Self::RecordsOnly
             | Self::SameKind(_) => Layer::Agreement,
             Self::UnknownField(..) | Self::UnknownPurpose(_) | Self::UnknownRecordType(_) => Layer::Request,
         }

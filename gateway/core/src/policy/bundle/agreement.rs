@@ -249,7 +249,7 @@ fn purpose(section: &Section, acts: &[Act], known: &[Column], faults: &mut Fault
     })
 }
 
-fn number(word: Option<&Word>, faults: &mut Faults) -> Option<u32> {
+pub fn number(word: Option<&Word>, faults: &mut Faults) -> Option<u32> {
     let word = word?;
     let number = word.text.parse().ok();
     if number.is_none() {

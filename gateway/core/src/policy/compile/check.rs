@@ -7,8 +7,9 @@ use super::super::bundle::agreement::Terms;
 use super::super::fault::{Faults, Place, Problem, shown};
 use super::super::record::RecordType;
 use super::super::table::{Assertion, Block, Ceiling, Cell, Needs, Selection};
-use super::super::{Act, AgreementParty, Category, ConsentRole, GrantIndex, Policy};
+use super::super::{Act, AgreementParty, Category, ConsentRole, Gives, GrantIndex, Policy};
 use crate::id::{AgencyId, FieldId};
+use crate::statistics::{Dimension, OWNERS_MAX};
 use crate::view::ladder::ViewIndex;
 
 /// The record types and fields that purposes name exist.
@@ -105,6 +106,43 @@ pub fn cells(policy: &Policy, reached: &[bool], faults: &mut Faults) {
             } else if cell.is_reserved && is_reached {
                 faults.add(&row.place, Problem::ReservedReached { field, column });
             }
+        }
+    }
+}
+
+/// Somebody may ask for each tabulation under a purpose for aggregates, and its owners fit into one answer.
+pub fn tabulations(policy: &Policy, sections: &Sections, faults: &mut Faults) {
+    for tabulation in &policy.tabulations {
+        let section =
+            sections.of("prospetto").iter().find(|s| s.name.text == tabulation.record_type.as_str());
+        let Some(section) = section else { continue };
+        let owners: usize = policy.areas_of(tabulation).iter().map(|area| area.owners.len()).sum();
+        if owners > OWNERS_MAX {
+            let word = tabulation.record_type.to_string();
+            let expected = "a record type of at most 32 bodies, as a tabulation needs";
+            faults.add(&section.kind.place, Problem::Value { word, expected });
+        }
+        let place = policy.records.iter().position(|record| record.id == tabulation.record_type);
+        let Some((at, record)) = place.and_then(|at| Some((at, policy.records.get(at)?))) else { continue };
+        let tables = || policy.epochs.iter().filter_map(|epoch| epoch.records.get(at));
+        let is_given = |dimension: &Dimension| {
+            let field = record.find(&dimension.field).and_then(|index| Some((index, record.field(index)?)));
+            let Some((index, field)) = field else { return false };
+            let Some(view) = field.ladder.find(dimension.view.as_str()) else { return false };
+            tables().any(|table| {
+                let counts = |block: &&Block| {
+                    policy.purposes.get(block.purpose).is_some_and(|p| p.gives == Gives::Aggregates)
+                };
+                table.blocks.iter().filter(counts).any(|block| {
+                    let cell = table.cells.get(block.start + index.at());
+                    cell.is_some_and(|cell| field.ladder.is_within(view, cell.view))
+                })
+            })
+        };
+        for dimension in tabulation.dimensions.iter().filter(|dimension| !is_given(dimension)) {
+            let word = format!("{}:{}", dimension.field, dimension.view);
+            let expected = "a view that a purpose with `solo_aggregati` gives to somebody";
+            faults.add(&section.kind.place, Problem::Value { word, expected });
         }
     }
 }

@@ -119,6 +119,7 @@ fn unknown(what: &str, word: &str) -> String {
         "list" => ("lista", 'a'),
         "list or structure" => ("elenco o struttura", 'o'),
         "party" => ("ente del protocollo", 'o'),
+        "period" => ("periodo", 'o'),
         "purpose" => ("finalità", 'a'),
         "recipient" => ("destinatario", 'o'),
         "record type" => ("tipo di record", 'o'),
@@ -136,14 +137,35 @@ fn unknown(what: &str, word: &str) -> String {
 /// What was expected, where a translation helps; forms of identifiers stay as they are.
 fn meant(expected: &str) -> &str {
     match expected {
+        "1 to 4 dimensions and at most 2048 cells, totals included" => {
+            "da 1 a 4 dimensioni, con al più 2048 celle compresi i totali"
+        }
+        "a class of its own: a value of the view, in letters and digits" => {
+            "una classe a sé: un valore della vista, in lettere e cifre"
+        }
         "a date such as `2026-01-31`" => "una data come `2026-01-31`",
+        "a field that may be counted by: judicial and protected data never reach statistics" => {
+            "un campo per cui si può contare: dati giudiziari e a maggior tutela non arrivano mai alla statistica"
+        }
         "a kind such as `testo(36)`" => "un tipo come `testo(36)`",
         "a kind such as `testo(36)`, `codice(stato_civile)` or `elenco(prestazione)`" => {
             "un tipo come `testo(36)`, `codice(stato_civile)` o `elenco(prestazione)`"
         }
+        "a list of at most 64 classes" => "un elenco di al più 64 classi",
+        "a record type of at most 32 bodies, as a tabulation needs" => {
+            "un tipo di record di al più 32 enti, come vuole un prospetto"
+        }
         "a transformation such as `anno`" => "una trasformazione come `anno`",
+        "a view that a purpose with `solo_aggregati` gives to somebody" => {
+            "una vista che una finalità con `solo_aggregati` dà a qualcuno"
+        }
+        "a view that makes classes: one code, number, short text, or yes and no" => {
+            "una vista che forma classi: un codice, un numero, un testo breve, un sì o un no"
+        }
         "a whole number" => "un numero intero",
         "an instant such as `2026-11-23T10:00:00Z`" => "un istante come `2026-11-23T10:00:00Z`",
+        "at least 10, as special data need" => "almeno 10, come vogliono i dati speciali",
+        "at least 3, the floor of the law" => "almeno 3, il minimo di legge",
         "filled in; write `-` to withhold" => "compilata; `-` per negare",
         "followed by its greatest length, 1 to 10000: `testo(36)`"
         | "followed by its greatest length: `testo(36)`" => {

@@ -203,6 +203,30 @@ impl Policy {
         for purpose in self.purposes.iter().filter(|was| other.purpose(&was.id).is_none()) {
             say(false, format!("non c'è più la finalità {}", purpose.id));
         }
+        self.statistics_to(other, &mut say);
         terms
+    }
+
+    /// What may be counted. Other classes or areas cut the same people differently, which tells more than either.
+    fn statistics_to(&self, other: &Self, say: &mut impl FnMut(bool, String)) {
+        for now in &other.tabulations {
+            let name = &now.record_type;
+            let Some(was) = self.tabulation(name) else {
+                say(true, format!("nuovo prospetto {name}"));
+                continue;
+            };
+            if was.threshold != now.threshold {
+                say(now.threshold < was.threshold, format!("prospetto {name}: soglia {}", now.threshold));
+            }
+            if (was.unit, &was.dimensions, &was.counts) != (now.unit, &now.dimensions, &now.counts) {
+                say(true, format!("prospetto {name}: periodo, dimensioni o chi si conta"));
+            }
+            if self.areas_of(was) != other.areas_of(now) {
+                say(true, format!("prospetto {name}: aree"));
+            }
+        }
+        for was in self.tabulations.iter().filter(|was| other.tabulation(&was.record_type).is_none()) {
+            say(false, format!("non c'è più il prospetto {}", was.record_type));
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::id::{FieldId, ViewId};
 use crate::policy::record::{Field, FieldIndex};
 use crate::policy::reduce::{FieldOutcome, Findings, outcomes};
 use crate::policy::table::{Block, Needs, Rule, Toward};
-use crate::policy::{Facts, GrantIndex, Layer, Plan, Policy, Question, Refusal};
+use crate::policy::{Facts, Gives, GrantIndex, Layer, Plan, Policy, Question, Refusal};
 use crate::view::ladder::{Ladder, ViewIndex};
 
 /// A field's outcome with all that was said about it.
@@ -40,7 +40,7 @@ impl Policy {
     pub fn why(&self, question: &Question<'_>) -> Result<Vec<Explained>, Refusal> {
         let plan = self.decide(question)?;
         let found = outcomes(&plan, &Findings::default());
-        let place = self.place(question)?;
+        let place = self.place(question, Gives::Records)?;
         let block = self.epoch(question.now).and_then(|epoch| epoch.block_at(&place).copied());
         let teller = Teller { policy: self, question, plan: &plan, block };
         let explain = |(outcome, (index, field)): (FieldOutcome, (FieldIndex, &Field))| Explained {
