@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use varco_core::code::Code;
 use varco_core::json::JsonFault;
+use varco_core::statistics::counts::CountFault;
 use varco_core::wire::{SignFault, WireError};
 
 use crate::mapping::RowFault;
@@ -28,6 +29,10 @@ pub enum FetchError {
     CircuitOpen { retry_after: Duration },
     #[error("the answer is not `application/json` in its plain encoding")]
     ContentType,
+    #[error("somebody stands in the counting view more than once in this period")]
+    CountedTwice,
+    #[error("the counts do not fit: {0}")]
+    Counts(#[from] CountFault),
     #[error("the answer ended before it was complete")]
     CutShort(#[source] hyper::Error),
     #[error("the database refused the query (SQLSTATE {code})")]
@@ -46,6 +51,8 @@ pub enum FetchError {
     Json(#[source] JsonFault),
     #[error("the file or the record changed while it was read")]
     Moved,
+    #[error("this system gives no counts, or none of this period yet")]
+    NoCounts,
     #[error("this kind of system takes no deliveries")]
     NoDeliveries,
     #[error("the mapping has nothing for this record type")]
@@ -54,6 +61,10 @@ pub enum FetchError {
     NoSource,
     #[error("the record does not fit: {}", joined(.0))]
     NotFitting(Vec<RowFault>),
+    #[error(
+        "the answer is not an object with the member `counts`, rows of `classes` and `people`, and nothing else"
+    )]
+    NotCounts,
     #[error("the answer is not HTTP")]
     NotHttp,
     #[error("the answer is not an object with the member `record`, an object, and at most `next`, a text")]
@@ -95,17 +106,21 @@ impl FetchError {
             Self::Certificate(_) => Code::AdapterCertificate,
             Self::CircuitOpen { .. } => Code::AdapterCircuitOpen,
             Self::ContentType
+            | Self::CountedTwice
+            | Self::Counts(_)
             | Self::Envelope(_)
             | Self::FieldsNotAsked(_)
             | Self::Json(_)
             | Self::Moved
             | Self::NoMapping
+            | Self::NotCounts
             | Self::NotFitting(_)
             | Self::NotHttp
             | Self::NotRecord
             | Self::Paging(_)
             | Self::Xml(_) => Code::AdapterMismatch,
             Self::CutShort(_) => Code::AdapterTruncated,
+            Self::NoCounts => Code::AdapterNoCounts,
             Self::NoDeliveries | Self::NoSource | Self::Unreachable(_) => Code::AdapterUnreachable,
             Self::Database { .. }
             | Self::Fault { .. }
@@ -129,6 +144,8 @@ impl FetchError {
             Self::AnswerTooLarge { .. }
             | Self::Certificate(_)
             | Self::ContentType
+            | Self::CountedTwice
+            | Self::Counts(_)
             | Self::CutShort(_)
             | Self::Database { .. }
             | Self::Envelope(_)
@@ -138,9 +155,11 @@ impl FetchError {
             | Self::Issue { .. }
             | Self::Json(_)
             | Self::Moved
+            | Self::NoCounts
             | Self::NoDeliveries
             | Self::NoMapping
             | Self::NoSource
+            | Self::NotCounts
             | Self::NotFitting(_)
             | Self::NotHttp
             | Self::NotRecord
@@ -188,6 +207,8 @@ impl FetchError {
             | Self::Busy
             | Self::CircuitOpen { .. }
             | Self::ContentType
+            | Self::CountedTwice
+            | Self::Counts(_)
             | Self::Database { .. }
             | Self::Envelope(_)
             // An answer of a living system; many services say `Server` for what concerns one person.
@@ -196,9 +217,11 @@ impl FetchError {
             | Self::Gone
             | Self::Json(_)
             | Self::Moved
+            | Self::NoCounts
             | Self::NoDeliveries
             | Self::NoMapping
             | Self::NoSource
+            | Self::NotCounts
             | Self::NotFitting(_)
             | Self::NotRecord
             | Self::Paging(_)

@@ -20,6 +20,7 @@ use varco_core::time::Timestamp;
 use varco_core::wire::{Evidence, Jtis};
 
 pub mod breaker;
+pub mod counting;
 pub mod encoding;
 mod error;
 pub mod fhir;
@@ -41,6 +42,7 @@ pub mod xml;
 pub use error::FetchError;
 
 use breaker::{Breaker, Circuit, Turn};
+use counting::{CountRequest, Counted};
 
 /// Every provider's system. One slow or broken system never keeps another waiting.
 pub struct Sources {
@@ -241,6 +243,17 @@ impl Sources {
         system.attempt(recipient, system.source.deliver(recipient, delivery, context)).await
     }
 
+    /// Asks a provider's system how many people there are in the classes of a tabulation. Nobody is named either way.
+    pub async fn count(
+        &self,
+        provider: &AgencyId,
+        request: &CountRequest<'_>,
+        context: &Context<'_>,
+    ) -> Result<Counted, FetchError> {
+        let system = self.providers.get(provider).ok_or(FetchError::NoSource)?;
+        system.attempt(provider, system.source.count(provider, request, context)).await
+    }
+
     /// Whether this agency's system can be sent anything at the moment: nobody waits for one that is left alone.
     pub fn is_open(&self, agency: &AgencyId) -> bool {
         self.providers.get(agency).is_some_and(|provider| provider.breaker.circuit() != Circuit::Open)
@@ -349,6 +362,21 @@ impl Source {
             Self::Sql(sql) => sql.fetch(request).await,
         }
     }
+
+    async fn count(
+        &self,
+        provider: &AgencyId,
+        request: &CountRequest<'_>,
+        context: &Context<'_>,
+    ) -> Result<Counted, FetchError> {
+        match self {
+            Self::Rest(rest) => rest.count(provider, request, context).await,
+            Self::Sql(sql) => sql.count(request).await,
+            // They give one person's record, and whoever counted would have to read everybody's.
+            Self::Fhir(_) | Self::File(_) | Self::Soap(_) => Err(FetchError::NoCounts),
+        }
+    }
+
     async fn deliver(
         &self,
         recipient: &AgencyId,

@@ -21,6 +21,8 @@
 //! 2     | F
 //! ```
 //!
+//! A section `[conteggio ..]` says in the same way where a database counts people: see `counts`.
+//!
 //! Knows record types. Knows nothing of consent, policy or log, and reads no file.
 
 use std::collections::BTreeMap;
@@ -31,6 +33,7 @@ use varco_core::id::{FieldId, RecordTypeId};
 use varco_core::policy::record::RecordType;
 
 mod apply;
+mod counts;
 mod coverage;
 mod fault;
 mod file;
@@ -48,6 +51,7 @@ pub use coverage::{Coverage, FieldCoverage, Line};
 pub use fault::{Note, Reason, Repair, RowFault};
 pub use write::Written;
 
+use crate::counting::CountView;
 use path::Path;
 use reading::Step;
 
@@ -55,6 +59,8 @@ use reading::Step;
 #[derive(Debug, Default)]
 pub struct Mappings {
     by_type: BTreeMap<RecordTypeId, Mapping>,
+    /// Where people are counted.
+    counts: BTreeMap<RecordTypeId, CountView>,
 }
 
 /// How one record type is read from a source, and written to it.
@@ -107,6 +113,14 @@ enum Direction {
 impl Mappings {
     pub fn of(&self, record: &RecordTypeId) -> Option<&Mapping> {
         self.by_type.get(record)
+    }
+
+    pub fn count_view(&self, record: &RecordTypeId) -> Option<&CountView> {
+        self.counts.get(record)
+    }
+
+    pub fn count_views(&self) -> impl Iterator<Item = (&RecordTypeId, &CountView)> {
+        self.counts.iter()
     }
 
     pub fn all(&self) -> impl Iterator<Item = &Mapping> {

@@ -15,11 +15,13 @@ use varco_core::hash::Sha256;
 use varco_core::id::{AgencyId, ExchangeId};
 use varco_core::json;
 use varco_core::registry::Agency;
+use varco_core::statistics::counts::AgencyCounts;
 use varco_core::wire::{
     self, Evidence, Expectation, Jtis, Message, RequestClaims, Rules, Signer, VerifiedAnswer, Verifier,
 };
 
 use self::pages::{NEXT_MAX, PAGES_MAX, Page, Pages};
+use crate::counting::{CountRequest, Counted};
 use crate::http::{Address, AddressFault, Https, Question, receive};
 use crate::{Accepted, AgencyRecord, Context, Delivery, FetchError, Request};
 
@@ -145,6 +147,42 @@ impl Rest {
         Ok(Page { fields, next, etag, digest, seal, bytes })
     }
 
+    /// `POST {base}/counts/<record type>`.
+    pub(crate) async fn count(
+        &self,
+        provider: &AgencyId,
+        request: &CountRequest<'_>,
+        context: &Context<'_>,
+    ) -> Result<Counted, FetchError> {
+        let body = json!({
+            "consumer": request.consumer.as_str(),
+            "counts": request.tabulation.counts,
+            "dimensions": request.tabulation.dimensions,
+            "exchange": request.exchange.as_str(),
+            "period": request.period,
+            "purpose": request.purpose.as_str(),
+        });
+        let outgoing = Outgoing {
+            path: format!("/counts/{}", request.tabulation.record_type),
+            body: json::canonical(&body).into_bytes(),
+            key: None,
+            evidence: request.evidence,
+            jtis: request.jtis,
+        };
+        let digest = Sha256::of(&outgoing.body);
+        let response = self.send(outgoing, context).await?;
+        match response.status() {
+            StatusCode::OK => {}
+            // It has not counted this period yet; or, of an earlier version of the protocol, it has no such address.
+            StatusCode::NOT_FOUND | StatusCode::NOT_IMPLEMENTED => return Err(FetchError::NoCounts),
+            status => return Err(FetchError::Refused { status: status.as_u16() }),
+        }
+        let message = receive(response, self.endpoint.answer_max).await?.into_message();
+        let answer = self.confirm(&message, &digest, provider, context)?;
+        let counts = AgencyCounts::check(counted(&message)?, request.tabulation)?;
+        Ok(Counted { counts, said: said(&answer) })
+    }
+
     /// `POST {base}/deliveries`. Only a signed 200, 201 or 204 says that the recipient has it.
     pub(crate) async fn deliver(
         &self,
@@ -243,15 +281,33 @@ fn question(request: &Request<'_>, from: Option<&str>) -> Vec<u8> {
     json::canonical(&question).into_bytes()
 }
 
+/// The rows of a system that counts: classes, and how many people.
+fn counted(message: &Message) -> Result<Vec<(Vec<String>, u64)>, FetchError> {
+    is_json(message)?;
+    let answer = json::parse(&message.body).map_err(FetchError::Json)?;
+    let rows = answer.as_object().filter(|answer| answer.len() == 1).and_then(|answer| answer.get("counts"));
+    let rows = rows.and_then(Value::as_array).ok_or(FetchError::NotCounts)?;
+    rows.iter().map(|row| count_row(row).ok_or(FetchError::NotCounts)).collect()
+}
+
+fn count_row(row: &Value) -> Option<(Vec<String>, u64)> {
+    let row = row.as_object().filter(|row| row.len() == 2)?;
+    let classes = row.get("classes")?.as_array()?.iter().map(|class| class.as_str().map(str::to_owned));
+    Some((classes.collect::<Option<_>>()?, row.get("people")?.as_u64()?))
+}
+
+fn is_json(message: &Message) -> Result<(), FetchError> {
+    let media_type = message.values(CONTENT_TYPE.as_str()).next().and_then(|value| value.split(';').next());
+    let is_json = media_type.is_some_and(|value| value.trim().eq_ignore_ascii_case(MEDIA_TYPE));
+    if is_json { Ok(()) } else { Err(FetchError::ContentType) }
+}
+
 /// The fields of a checked answer, and where the next one begins if there is more.
 fn read(
     message: &Message,
     request: &Request<'_>,
 ) -> Result<(Map<String, Value>, Option<String>), FetchError> {
-    let media_type = message.values(CONTENT_TYPE.as_str()).next().and_then(|value| value.split(';').next());
-    if !media_type.is_some_and(|value| value.trim().eq_ignore_ascii_case(MEDIA_TYPE)) {
-        return Err(FetchError::ContentType);
-    }
+    is_json(message)?;
     let Value::Object(mut answer) = json::parse(&message.body).map_err(FetchError::Json)? else {
         return Err(FetchError::NotRecord);
     };

@@ -24,11 +24,13 @@ use varco_core::subject::CodiceFiscale;
 use varco_core::view::kind::MOST_ITEMS;
 use zeroize::Zeroizing;
 
+use crate::counting::{CountRequest, CountView, Counted};
 use crate::http::caused_by;
 use crate::mapping::{Ask, Mapping, Mappings, Reason, RowFault};
 use crate::rows::{self, Placed, Row};
 use crate::{AgencyRecord, FetchError, Request};
 
+mod counting;
 #[cfg(test)]
 mod tests;
 
@@ -113,7 +115,9 @@ enum Dialect {
 impl Sql {
     /// Connects only when something is asked. The mappings must be such as a table can serve.
     pub fn new(settings: &Settings, mappings: Mappings) -> Result<Self, Vec<SqlFault>> {
-        let faults: Vec<SqlFault> = mappings.all().flat_map(faults).collect();
+        let mut faults: Vec<SqlFault> = mappings.all().flat_map(faults).collect();
+        let views = mappings.count_views().filter(|(_, view)| self::view(&view.from).is_none());
+        faults.extend(views.map(|(id, _)| SqlFault::NoView(id.clone())));
         if faults.is_empty() { Ok(Self { mappings, database: Reached::new(settings) }) } else { Err(faults) }
     }
 
@@ -218,6 +222,30 @@ impl Dialect {
             }
         }
     }
+
+    /// How many rows of a period for each combination of the columns, and by how many there are more rows than people.
+    fn counting(self, from: &CountView, columns: &[&str]) -> String {
+        let parts = view(&from.from).unwrap_or_default();
+        let name = parts.into_iter().map(|part| self.name(part)).collect::<Vec<_>>().join(".");
+        let list: Vec<String> = columns.iter().map(|column| self.text_of(column)).collect();
+        let list = list.join(", ");
+        let parameter = if self == Self::Mysql { "?" } else { "$1" };
+        let period = format!("{} = {parameter}", self.text_of(&from.period));
+        let text = |number: String| match self {
+            Self::Mysql => format!("CAST({number} AS CHAR)"),
+            Self::Postgres | Self::Sqlite => format!("CAST({number} AS TEXT)"),
+        };
+        let repeated = format!(
+            "(SELECT COUNT(*) - COUNT(DISTINCT {}) FROM {name} WHERE {period})",
+            self.name(&from.subject)
+        );
+        format!(
+            "SELECT {list}, {}, {} FROM {name} WHERE {period} GROUP BY {list} LIMIT {}",
+            text("COUNT(*)".to_owned()),
+            text(repeated),
+            counting::ROWS_MAX + 1
+        )
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -276,7 +304,7 @@ impl Reached {
     ) -> Result<Vec<Placed>, FetchError> {
         let columns = mapping.columns(fields);
         let statement = self.dialect().statement(mapping, &columns, Rows::OfPerson);
-        self.ask(statement, &columns, Some(subject.expose())).await
+        self.ask(statement, &columns, &[subject.expose()]).await
     }
 
     async fn any(
@@ -287,31 +315,28 @@ impl Reached {
     ) -> Result<Vec<Placed>, FetchError> {
         let columns = mapping.columns(fields);
         let statement = self.dialect().statement(mapping, &columns, Rows::Any(most));
-        self.ask(statement, &columns, None).await
+        self.ask(statement, &columns, &[]).await
     }
 
-    /// `statement` is made of quoted names of the mapping and numbers only; `person` travels as a parameter.
+    /// `statement` is made of quoted names of the mapping and numbers only; what comes from a request travels as a parameter.
     async fn ask(
         &self,
         statement: String,
         columns: &[&str],
-        person: Option<&str>,
+        parameters: &[&str],
     ) -> Result<Vec<Placed>, FetchError> {
         let statement = AssertSqlSafe(statement);
         match self {
             Self::Mysql(pool) => {
-                let query = sqlx::query(statement);
-                let query = if let Some(person) = person { query.bind(person) } else { query };
+                let query = parameters.iter().fold(sqlx::query(statement), |query, one| query.bind(*one));
                 texts(&query.fetch_all(pool).await.map_err(failed)?, columns)
             }
             Self::Postgres(pool) => {
-                let query = sqlx::query(statement);
-                let query = if let Some(person) = person { query.bind(person) } else { query };
+                let query = parameters.iter().fold(sqlx::query(statement), |query, one| query.bind(*one));
                 texts(&query.fetch_all(pool).await.map_err(failed)?, columns)
             }
             Self::Sqlite { options, timeout } => {
-                let query = sqlx::query(statement);
-                let query = if let Some(person) = person { query.bind(person) } else { query };
+                let query = parameters.iter().fold(sqlx::query(statement), |query, one| query.bind(*one));
                 let mut link = options.connect().await.map_err(failed)?;
                 let ends = tokio::time::Instant::now() + *timeout;
                 let in_time = move || tokio::time::Instant::now() < ends;

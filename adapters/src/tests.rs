@@ -14,6 +14,7 @@ use varco_core::hash::Sha256;
 
 use super::*;
 
+mod counting;
 pub(crate) mod fake;
 mod paging;
 pub(crate) mod script;

@@ -147,6 +147,7 @@ async fn documents_at(app: &App, found: &Found) -> Result<BTreeMap<String, Docum
                 | StreamKind::Parcel
                 | StreamKind::Push
                 | StreamKind::Signal
+                | StreamKind::Statistics
                 | StreamKind::Subscription => continue,
             };
             documents.insert(head.stream.clone(), document.clone());

@@ -28,6 +28,7 @@ use crate::limits::LimitError;
 use crate::pushes::{self, Page};
 use crate::registers::{self, Unreadable};
 use crate::signals::{self, SignalPage, SubscriptionPage};
+use crate::statistics;
 use crate::telemetry::metrics;
 
 /// What a verified request is for. Identifiers come from the path; persons only ever come from the body.
@@ -61,6 +62,7 @@ pub enum Call {
     SearchRestrictions,
     Signal,
     Signals(SignalPage),
+    Statistics,
     Subscribe,
     Subscriptions(SubscriptionPage),
     Withdraw,
@@ -98,6 +100,7 @@ impl Call {
             Self::SearchRestrictions => "search-restrictions",
             Self::Signal => "signal",
             Self::Signals(_) => "signals",
+            Self::Statistics => "statistics",
             Self::Subscribe => "subscribe",
             Self::Subscriptions(_) => "subscriptions",
             Self::Withdraw => "withdraw",
@@ -202,6 +205,7 @@ async fn decide(app: &App, call: Call, request: VerifiedRequest, found: Found) -
         Call::SearchRestrictions => search_restrictions(app, request).await,
         Call::Signal => signals::signal(app, request).await,
         Call::Signals(page) => signals::signals(app, page, request).await,
+        Call::Statistics => statistics::statistics(app, request).await,
         Call::Subscribe => signals::subscribe(app, request).await,
         Call::Subscriptions(page) => signals::list(app, page, request).await,
         Call::Withdraw => withdraw(app, request).await,

@@ -34,6 +34,7 @@ pub mod siem;
 pub mod signals;
 pub mod stamps;
 pub mod start;
+pub mod statistics;
 pub mod systems;
 pub mod tasks;
 pub mod telemetry;

@@ -1,5 +1,7 @@
 //! Between the chain and the store: what is read for a decision, and what is written for an outcome.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use varco_adapters::Request;
@@ -23,6 +25,7 @@ use varco_core::parcel::{self, Parcel};
 use varco_core::registry::Registry;
 use varco_core::restriction::{self, Restrictions};
 use varco_core::signal::{self, Subscription};
+use varco_core::statistics::release::Release;
 use varco_core::time::Timestamp;
 use varco_core::wire::{Evidence, Jtis};
 use varco_jose::{ReaderKey, SEALING_RANDOM};
@@ -242,6 +245,19 @@ pub async fn signal_key(app: &App, stream: &str) -> Result<Option<SignalKey>, Un
     Ok(stream.map(|stream| documents::<SignalKey, Value>(&stream)).transpose()?.map(|(key, _)| key))
 }
 
+/// What was told in numbers before, by the streams that hold it.
+pub async fn releases(app: &App, streams: &[String]) -> Result<BTreeMap<String, Release>, Unreadable> {
+    let mut found = BTreeMap::new();
+    for id in streams {
+        let stream = app.store.read().stream(id).await?;
+        if let Some(stream) = stream.filter(|stream| stream.kind == StreamKind::Statistics) {
+            let (release, _) = documents::<Release, Value>(&stream)?;
+            found.insert(id.clone(), release);
+        }
+    }
+    Ok(found)
+}
+
 pub async fn subscription(app: &App, id: &SubscriptionId) -> Result<Option<Subscription>, Unreadable> {
     let stream = app.store.read().stream(id.as_str()).await?;
     stream.filter(|stream| stream.kind == StreamKind::Subscription).map(subscription_in).transpose()
@@ -417,6 +433,7 @@ fn change(change: exchange::StreamChange) -> Change {
             exchange::StreamKind::Push => StreamKind::Push,
             exchange::StreamKind::Restriction => StreamKind::Restriction,
             exchange::StreamKind::Signal => StreamKind::Signal,
+            exchange::StreamKind::Statistics => StreamKind::Statistics,
             exchange::StreamKind::Subscription => StreamKind::Subscription,
         },
         expected: change.expected,

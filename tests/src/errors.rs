@@ -29,7 +29,7 @@ This page is made from `gateway/core/src/code.rs`; a test compares the two.
 ";
 
 /// What each area is about. An area that is not here has no page and fails the test.
-const AREAS: [(&str, &str); 22] = [
+const AREAS: [(&str, &str); 23] = [
     ("adapter", "The provider's own system, as the gateway reads from it. What it said is never passed on."),
     ("agent", "`varco agent`, on the agency's own side. These never come from a gateway."),
     ("appeal", "Motivated requests (richieste motivate): a refused field, asked for with a reason."),
@@ -50,6 +50,7 @@ const AREAS: [(&str, &str); 22] = [
     ("restriction", "What a person asked not to be shown."),
     ("server", "The gateway's capacity."),
     ("signal", "Change signals of a provider."),
+    ("statistics", "Counts of people, of whom nobody is named."),
     ("subject", "The person asked for."),
     ("subscription", "Subscriptions to change signals."),
 ];

@@ -17,5 +17,6 @@ mod rotation;
 mod rules;
 mod senders;
 mod signals;
+mod statistics;
 mod story;
 pub mod subject;

@@ -13,9 +13,9 @@ use varco_core::view::kind::Kind;
 
 use super::path::{Path, Segment};
 use super::reading::{self, DateForm, NumberForm, Step, Translation};
-use super::{Direction, Mapping, Mappings, OnFault, Rule};
+use super::{Direction, Mapping, Mappings, OnFault, Rule, counts};
 
-const SECTIONS: [&str; 3] = ["costanti", "mappatura", "traduzione"];
+const SECTIONS: [&str; 4] = ["conteggio", "costanti", "mappatura", "traduzione"];
 const COLUMNS: [&str; 6] = ["fonte", "campo", "lettura", "altrimenti", "guasto", "verso"];
 const STEPS: [&str; 10] =
     ["data", "decimale", "divide", "diviso", "lista", "per", "prefisso", "si_no", "telefono", "zeri"];
@@ -46,6 +46,7 @@ impl Mappings {
         }
         for section in &sections {
             match section.kind.text.as_str() {
+                "conteggio" => counts::read(section, records, &mut mappings.counts, &mut faults),
                 "costanti" => constants(section, &mut mappings, &mut faults),
                 "mappatura" | "traduzione" => {}
                 other => faults.unknown(&section.kind.place, "section", other, SECTIONS),

@@ -5,6 +5,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor as _};
 
+use varco_core::id::ExchangeId;
+use varco_core::statistics::counts::AgencyCounts;
+use varco_core::statistics::release::{Occasion, Release, Table};
+use varco_core::statistics::{Area, Tabulation, UNKNOWN};
+use varco_core::time::Timestamp;
+use varco_core::wire::{Evidence, Jtis, LevelOfAssurance};
+
 use super::*;
 use crate::testing::{Folder, records};
 
@@ -29,10 +36,18 @@ SCAD            | isee_scadenza         |
 righe[].CODICE  | prestazioni[].codice  |
 righe[].IMPORTO | prestazioni[].importi |
 righe[].NOME    | prestazioni[].denominazione |
+
+[conteggio condizione_economica_prestazioni]
+da       = VW_CONTEGGI
+soggetto = CF
+periodo  = PERIODO
+dimensione       | colonna
+isee_fascia      | FASCIA
+obblighi_attivazione | SOGGETTO
 ";
 
 /// Plain SQL that all three understand.
-const SCHEMA: [&str; 7] = [
+const SCHEMA: [&str; 10] = [
     "CREATE TABLE prestazioni (CF VARCHAR(16), ISEE NUMERIC(12,2), SCAD DATE, CODICE VARCHAR(10), IMPORTO NUMERIC(12,2), NOME VARCHAR(60), DIARIO VARCHAR(60))",
     "INSERT INTO prestazioni VALUES ('XXQNNA85C52B648J', 8450.55, '2026-12-31', 'A1.01', 120.25, 'Contributo città', 'CANARINO')",
     "INSERT INTO prestazioni VALUES ('XXQNNA85C52B648J', 8450.55, '2026-12-31', 'A1.02', NULL, NULL, 'CANARINO')",
@@ -40,6 +55,9 @@ const SCHEMA: [&str; 7] = [
     "INSERT INTO prestazioni VALUES ('XXQMRC60A01E715X', 200.00, NULL, 'A1.02', 10.00, 'x', 'CANARINO')",
     "CREATE VIEW VW_PRESTAZIONI AS SELECT CF AS {CF}, ISEE AS {ISEE}, SCAD AS {SCAD}, CODICE AS {CODICE}, IMPORTO AS {IMPORTO}, NOME AS {NOME} FROM prestazioni",
     "CREATE VIEW vw_lenta AS SELECT 1",
+    "CREATE TABLE persone (CF VARCHAR(16), PERIODO VARCHAR(7), FASCIA INTEGER, SOGGETTO VARCHAR(9))",
+    "INSERT INTO persone VALUES ('A', '2026-S1', 1, 'si'), ('B', '2026-S1', 1, 'si'), ('C', '2026-S1', 9, 'no'), ('D', '2026-S1', NULL, 'no'), ('E', '2025-S2', 1, 'si'), ('F', '2025-S1', 1, 'si'), ('F', '2025-S1', 2, 'si')",
+    "CREATE VIEW VW_CONTEGGI AS SELECT CF AS {CF}, PERIODO AS {PERIODO}, FASCIA AS {FASCIA}, SOGGETTO AS {SOGGETTO} FROM persone",
 ];
 
 /// One database and what holds it.
@@ -86,6 +104,7 @@ impl World {
         let pool = PgPool::connect(&server.url()).await.unwrap();
         for statement in statements('"') {
             let statement = statement.replace("VIEW VW_PRESTAZIONI", "VIEW \"VW_PRESTAZIONI\"");
+            let statement = statement.replace("VIEW VW_CONTEGGI", "VIEW \"VW_CONTEGGI\"");
             pool.execute(AssertSqlSafe(statement)).await.unwrap();
         }
         let directory = server.url().split("host=").nth(1).unwrap().to_owned();
@@ -106,6 +125,25 @@ impl World {
         Self { sql, _server: Server::Mariadb(server) }
     }
 
+    async fn count(&self, period: &str) -> Result<Counted, FetchError> {
+        let (tabulation, exchange) = (tabulation(), ExchangeId::new(Timestamp::default(), [1; 10]));
+        let evidence = Evidence {
+            operator: "op-7".parse().unwrap(),
+            location: "sportello".to_owned(),
+            loa: LevelOfAssurance::Substantial,
+        };
+        let request = CountRequest {
+            exchange: &exchange,
+            consumer: &"cpi-lucca".parse().unwrap(),
+            purpose: &"F10".parse().unwrap(),
+            tabulation: &tabulation,
+            period: period.parse().unwrap(),
+            evidence: &evidence,
+            jtis: &Jtis::new(Timestamp::default(), [[1; 10]; 3]),
+        };
+        self.sql.count(&request).await
+    }
+
     async fn read(&self, person: &str, fields: &[&str]) -> Result<Value, FetchError> {
         let mapping = self.sql.mappings.of(&"condizione_economica_prestazioni".parse().unwrap()).unwrap();
         let subject = person.parse().unwrap();
@@ -116,6 +154,29 @@ impl World {
         let mapped = mapping.read(&tree, &Ask { row: 0, subject: Some(&subject), fields: &fields });
         Ok(Value::Object(mapped.map_err(FetchError::NotFitting)?.fields))
     }
+}
+
+/// A threshold of one, which no policy may have: so that everything that was counted can be seen.
+fn tabulation() -> Tabulation {
+    serde_json::from_value(json!({
+        "record_type": "condizione_economica_prestazioni",
+        "title": "Prova", "counts": "persone", "unit": "half_year", "threshold": 1,
+        "dimensions": [
+            { "field": "isee_fascia", "view": "intero", "classes": ["1", "2", UNKNOWN] },
+            { "field": "obblighi_attivazione", "view": "soggetto", "classes": ["si", "no", UNKNOWN] },
+        ],
+    }))
+    .unwrap()
+}
+
+fn table(counts: AgencyCounts) -> Value {
+    let (tabulation, exchange) = (tabulation(), ExchangeId::new(Timestamp::default(), [1; 10]));
+    let area = Area { name: "area".into(), owners: vec!["comune-capannori".parse().unwrap()] };
+    let occasion =
+        Occasion { exchange: &exchange, at: Timestamp::default(), period: "2026-S1".parse().unwrap() };
+    let release = Release::make(&tabulation, area, vec![counts], &occasion);
+    let table = Table { tabulation: &tabulation, dimensions: vec![0, 1], releases: vec![&release] };
+    table.area(&release)["rows"].clone()
 }
 
 async fn a_persons_rows_become_a_record_of_what_was_asked(world: World) {
@@ -142,9 +203,20 @@ async fn rows_that_contradict_one_another_are_refused_and_nobody_is_unknown(worl
     assert!(matches!(unknown, FetchError::SubjectUnknown), "{unknown}");
 }
 
+async fn people_are_counted_in_the_database_each_once(world: World) {
+    let counted = world.count("2026-S1").await.unwrap();
+    assert_eq!((counted.said.of, counted.said.by), (SaidOf::Tree, Assurance::Database));
+    let expected = [(["1", "si"], 2_u64), (["non_noto", "no"], 2)];
+    let expected = expected.map(|(classes, people)| (classes.map(str::to_owned).to_vec(), people));
+    let expected = AgencyCounts::check(expected, &tabulation()).unwrap();
+    assert_eq!(table(counted.counts), table(expected));
+    assert!(matches!(world.count("2025-S1").await, Err(FetchError::CountedTwice)), "one has two rows");
+    assert!(matches!(world.count("2026-S2").await, Err(FetchError::NoCounts)), "it has not been counted yet");
+}
+
 async fn sessions_cannot_write(world: World) {
     let write = "INSERT INTO prestazioni (CF) VALUES ('x')".to_owned();
-    let refused = world.sql.database.ask(write, &[], None).await.unwrap_err();
+    let refused = world.sql.database.ask(write, &[], &[]).await.unwrap_err();
     assert!(matches!(refused, FetchError::Database { .. }), "{refused}");
 }
 
@@ -157,7 +229,7 @@ async fn a_statement_that_takes_too_long_is_ended(world: World) {
         }
     };
     let began = std::time::Instant::now();
-    let done = world.sql.database.ask(endless.to_owned(), &["A"], None).await;
+    let done = world.sql.database.ask(endless.to_owned(), &["A"], &[]).await;
     assert!(began.elapsed() < Duration::from_secs(20));
     // MariaDB says of a sleep that was cut short that it slept less.
     if world.sql.database.dialect() != Dialect::Mysql {
@@ -195,6 +267,7 @@ on_all! {
     sessions_cannot_write
     a_statement_that_takes_too_long_is_ended
     every_row_can_be_looked_at
+    people_are_counted_in_the_database_each_once
 }
 
 #[test]

@@ -317,7 +317,8 @@ async fn answer(
     let expectation =
         Expectation { audiences: &["comune-capannori".to_owned()], now: NOW, rules: Rules::default() };
     let verified = wire::verify_request(&message, &expectation, &TestVerifier).unwrap();
-    assert!(["/varco/v1/records/anagrafica_nucleo", "/varco/v1/deliveries"].contains(&path.as_str()));
+    let known = ["counts/anagrafica_nucleo", "deliveries", "records/anagrafica_nucleo"];
+    assert!(known.iter().any(|known| path == format!("/varco/v1/{known}")), "{path}");
     ears.lock().unwrap().push((verified, question));
     respond(&answer, &body)
 }

@@ -43,6 +43,7 @@ codes! {
     AdapterCircuitOpen "adapter.circuit-open" 503 "the provider's system has failed repeatedly and is being left alone" "try again after the time in Retry-After";
     AdapterGone "adapter.gone" 502 "what the provider's system had offered is no longer there" "ask again; the provider's officers are told";
     AdapterMismatch "adapter.mismatch" 502 "the provider's system answered with something that is not the record type" "the provider's officers are told which field; try again later";
+    AdapterNoCounts "adapter.no-counts" 501 "the provider's system gives no counts, or none of this period yet" "ask the provider when it counts; the other areas do not wait for it";
     AdapterRefused "adapter.refused" 502 "the provider's system refused the request" "the provider's officers are told; try again later";
     AdapterSignature "adapter.signature" 502 "the provider's answer is not signed as it must be" "the provider's officers are told; try again later";
     AdapterTimeout "adapter.timeout" 504 "the provider's system did not answer in time" "try again later";
@@ -92,6 +93,9 @@ codes! {
     RestrictionUnknown "restriction.unknown" 404 "there is no such restriction among those your agency recorded" "only the agency that recorded it for the person lifts it";
     ServerBusy "server.busy" 503 "the gateway has as much work as it can bound" "try again after the time in Retry-After";
     SignalConflict "signal.conflict" 409 "this sequence number stands for another signal of yours" "count on: give each signal a number of its own";
+    StatisticsConflict "statistics.conflict" 409 "the same people were being counted for another request" "ask again: what was released then is told to you as well";
+    StatisticsIncomplete "statistics.incomplete" 503 "no area has counts from all of its bodies" "the detail says which area lacks what; try again later, or ask in the form that was released";
+    StatisticsOverlap "statistics.overlap" 409 "an earlier release counts some of the same people in another form" "ask in the form of that release, or for a later period";
     SubjectWrongWorld "subject.wrong-world" 422 "the person does not belong in this deployment" "a test deployment takes synthetic people only, a production deployment none of them";
     SubscriptionConflict "subscription.conflict" 409 "the subscription changed while this request was under way" "list your subscriptions, then repeat what is still needed";
     SubscriptionTooMany "subscription.too-many" 409 "your agency has as many subscriptions as it may" "end those that are no longer needed, then subscribe again";

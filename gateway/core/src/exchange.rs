@@ -21,6 +21,13 @@
 //!        --signals--> Outcome --seal, ledger, release, sign--> those of the page whose own entries the log holds
 //! ```
 //!
+//! Counts of people take the same way, with a decision and an entry for each owner, and no person anywhere:
+//!
+//! ```text
+//! VerifiedRequest --tabulate--> AuthorizedTabulation --hold--> Counting --count (adapters)--> AgencyCounts
+//!        --release--> Outcome (what is small is kept back) --seal, ledger, release, sign--> Answer
+//! ```
+//!
 //! Each arrow consumes its left side, and nothing here is `Clone`. The ledger lives in another crate, where privacy
 //! cannot help, so [`Pending::release`] takes evidence instead of trust: a receipt that names this outcome's leaf,
 //! with a checkpoint signed by the log's key, which signs only what has been committed.
@@ -69,6 +76,18 @@
 //!     varco_core::exchange::AuthorizedSignal { subscription, ..todo!() }
 //! }
 //! ```
+//! Nor can the decision before people are counted (E0451):
+//! ```compile_fail,E0451
+//! fn forge(period: varco_core::statistics::Period) -> varco_core::exchange::AuthorizedTabulation {
+//!     varco_core::exchange::AuthorizedTabulation { period, ..todo!() }
+//! }
+//! ```
+//! What an agency counted cannot be serialised: small numbers are in it (E0277):
+//! ```compile_fail,E0277
+//! fn dump(counts: &varco_core::statistics::counts::AgencyCounts) -> String {
+//!     serde_json::to_string(counts).unwrap()
+//! }
+//! ```
 //! Neither a pushed record nor a copy out of its lock can be serialised (E0277):
 //! ```compile_fail,E0277
 //! fn dump(record: &varco_core::exchange::PushedRecord) -> String {
@@ -114,6 +133,7 @@ mod record;
 mod registered;
 mod replay;
 mod signal;
+mod statistics;
 mod subscription;
 mod verify;
 
@@ -138,6 +158,7 @@ pub use registered::{
 };
 pub use replay::{Past, Replayed, replay};
 pub use signal::{AuthorizedSignal, Locking, SignalAsk, SignalKey, Waits, recheck, signals};
+pub use statistics::{AuthorizedTabulation, Counting, StatisticsAsk, Tabulated, tabulate};
 pub use subscription::{Listed, Seen, Sight, Subscribing, SubscriptionAsk, look, subscribe, unlock};
 pub use verify::{Incoming, Sender, Trust, VerifiedRequest, VerifyError, verify};
 

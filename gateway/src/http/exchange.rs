@@ -55,6 +55,7 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/notices/{id}/ack", post(one(Call::Acknowledge)))
         .route("/notices/{id}/review", post(one(Call::Review)))
         .route("/signals", get(page(Call::Signals)).post(all(|| Call::Signal)))
+        .route("/statistics", post(all(|| Call::Statistics)))
         .route("/subscriptions", get(page(Call::Subscriptions)).post(all(|| Call::Subscribe)))
         .route("/subscriptions/{id}/end", post(one(Call::EndSubscription)))
         .route("/subjects/report", post(all(|| Call::Report)))

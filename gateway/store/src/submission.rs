@@ -208,12 +208,14 @@ pub enum StreamKind {
     Restriction,
     /// The numbers that providers know their signals by.
     Signal,
+    /// What of an owner's records of one type and half year has been told in numbers.
+    Statistics,
     /// An agency's wish to be told when a record changes.
     Subscription,
 }
 
 impl StreamKind {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Appeal,
         Self::Case,
         Self::Consent,
@@ -223,6 +225,7 @@ impl StreamKind {
         Self::Push,
         Self::Restriction,
         Self::Signal,
+        Self::Statistics,
         Self::Subscription,
     ];
 
@@ -237,6 +240,7 @@ impl StreamKind {
             Self::Push => "push",
             Self::Restriction => "restriction",
             Self::Signal => "signal",
+            Self::Statistics => "statistics",
             Self::Subscription => "subscription",
         }
     }
@@ -387,6 +391,7 @@ impl AppendError {
             ) => Code::ConsentConflict,
             Self::Conflict(StreamKind::Parcel | StreamKind::Push) => Code::PushConflict,
             Self::Conflict(StreamKind::Signal) => Code::SignalConflict,
+            Self::Conflict(StreamKind::Statistics) => Code::StatisticsConflict,
             Self::Conflict(StreamKind::Subscription) => Code::SubscriptionConflict,
             Self::ClaimGone | Self::Unavailable(_) => Code::LogUnavailable,
             Self::Held(_) => Code::LogHeld,

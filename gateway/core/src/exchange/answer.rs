@@ -58,11 +58,12 @@ impl LoggedOutcome {
             | End::Push { .. }
             | End::Register { .. }
             | End::Report { .. }
-            | End::Signals { .. } => None,
+            | End::Signals { .. }
+            | End::Statistics { .. } => None,
         };
         let outcome = match &self.outcome.end {
             End::Deny(_) => "denied",
-            End::Disclose(_) => "disclosed",
+            End::Disclose(_) | End::Statistics { .. } => "disclosed",
             End::Fail { .. } => "failed",
             End::Fetch { .. } | End::Signals { .. } => "fetched",
             End::Push { .. } if code.is_some() => "denied",
@@ -100,6 +101,9 @@ impl LoggedOutcome {
             End::Signals { told, after, more, .. } => {
                 let page = Page { told, after, more };
                 page.written(&account.request.exchange, &self.also, receipt)
+            }
+            End::Statistics { told, counted, .. } => {
+                (200, told.written(&account, (&counted, &self.also), (receipt, stamp))?)
             }
         };
         let mut answer = sign_body(account, (status, body), outcome, code, stamp)?;
@@ -214,7 +218,8 @@ pub(super) fn member(logged: LoggedOutcome, stamp: &Stamp<'_>) -> Result<String,
         | End::Push { .. }
         | End::Register { .. }
         | End::Report { .. }
-        | End::Signals { .. } => Ok(left("left_out", None)),
+        | End::Signals { .. }
+        | End::Statistics { .. } => Ok(left("left_out", None)),
     }
 }
 

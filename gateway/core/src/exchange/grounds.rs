@@ -90,6 +90,11 @@ impl Grounds {
         Self { open, hidden }
     }
 
+    /// Among people who are only counted nobody's concealment is known, so that nothing of it has to be sealed.
+    pub fn of_nobody(self) -> Self {
+        Self { hidden: None, ..self }
+    }
+
     pub fn insert(&mut self, name: &str, value: Value) {
         self.open.insert(name.to_owned(), value);
     }

@@ -179,7 +179,8 @@ impl Outcome {
             | End::Push { .. }
             | End::Register { .. }
             | End::Report { .. }
-            | End::Signals { .. }) => {
+            | End::Signals { .. }
+            | End::Statistics { .. }) => {
                 return Self { end, ..self };
             }
         };

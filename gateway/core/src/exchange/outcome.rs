@@ -19,6 +19,7 @@ use super::push::Consigned;
 use super::pushed;
 use super::registered::StreamChange;
 use super::signal::Told;
+use super::statistics::{self, Counted};
 use super::verify::{Sender, VerifiedRequest};
 
 /// The end of a verified request. One request has exactly one, and the log has an entry for it.
@@ -87,6 +88,12 @@ pub(in crate::exchange) enum End {
         gone: Vec<SignalChange>,
         after: u64,
         more: More,
+    },
+    /// Counts of people in fixed classes, whose people they are of, and what is kept so that they are told once.
+    Statistics {
+        told: Box<statistics::Told>,
+        counted: Vec<Counted>,
+        changes: Vec<StreamChange>,
     },
 }
 
@@ -253,7 +260,7 @@ impl Outcome {
             End::Fetch { .. } => Kind::Read,
             End::Push { consigned, .. } if consigned.iter().any(Consigned::is_kept) => Kind::Delivery,
             End::Push { .. } => Kind::Denial,
-            End::Report { .. } | End::Signals { .. } => Kind::Read,
+            End::Report { .. } | End::Signals { .. } | End::Statistics { .. } => Kind::Read,
             End::Register { kind, .. } => *kind,
         }
     }
@@ -271,7 +278,8 @@ impl Outcome {
             | End::Push { .. }
             | End::Register { .. }
             | End::Report { .. }
-            | End::Signals { .. } => None,
+            | End::Signals { .. }
+            | End::Statistics { .. } => None,
         }
     }
 
@@ -288,7 +296,8 @@ impl Outcome {
             | End::Push { .. }
             | End::Register { .. }
             | End::Report { .. }
-            | End::Signals { .. } => (None, None),
+            | End::Signals { .. }
+            | End::Statistics { .. } => (None, None),
         }
     }
 
@@ -339,10 +348,14 @@ impl Outcome {
                 sealed.also = told.iter().map(|one| one.seal(&self.account, seal)).collect();
                 sealed.signals = std::mem::take(gone);
             }
+            End::Statistics { counted, changes, .. } => {
+                sealed.also = counted.iter().map(|one| one.seal(&self.account, seal)).collect();
+                sealed.changes = std::mem::take(changes);
+            }
             End::Deny(_) | End::Fail { .. } | End::Report { .. } => {}
         }
         let also = match &self.end {
-            End::Push { .. } | End::Signals { .. } => &*sealed.also,
+            End::Push { .. } | End::Signals { .. } | End::Statistics { .. } => &*sealed.also,
             End::Deny(_)
             | End::Disclose(_)
             | End::Fail { .. }
@@ -375,7 +388,8 @@ impl Outcome {
             | End::Push { .. }
             | End::Register { .. }
             | End::Report { .. }
-            | End::Signals { .. } => {}
+            | End::Signals { .. }
+            | End::Statistics { .. } => {}
         }
         let mut draft = Draft::new(self.kind(), account.request.exchange.clone());
         draft.consumer = (!self.only_sends()).then(|| account.request.sender.agency.clone());

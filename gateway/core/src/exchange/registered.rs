@@ -47,6 +47,8 @@ pub enum StreamKind {
     Restriction,
     /// The numbers that providers know their signals by.
     Signal,
+    /// What of an owner's records of one type and half year has been told in numbers.
+    Statistics,
     Subscription,
 }
 

@@ -51,6 +51,8 @@ struct Inputs {
     outcomes: Option<Value>,
     #[serde(default)]
     refused: Option<String>,
+    /// Of people who were counted.
+    statistics: Option<serde::de::IgnoredAny>,
 }
 
 /// What was in force when an entry was made, and what opens it.
@@ -108,7 +110,10 @@ impl Inputs {
             facts: &self.facts,
             now: self.at,
         };
-        let plan = policy.decide(&question)?;
+        let plan = match &self.statistics {
+            Some(_) => policy.decide_aggregates(&question)?,
+            None => policy.decide(&question)?,
+        };
         Ok(match &self.held {
             Some(views) => reduce::outcomes_of_copy(&plan, Made { findings: &self.findings, views }),
             None => reduce::outcomes(&plan, &self.findings),

@@ -25,6 +25,7 @@ use crate::wire::LevelOfAssurance;
 
 mod concealed;
 mod signals;
+mod statistics;
 
 const ORIGIN: &str = "gateway.piana.example";
 const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);

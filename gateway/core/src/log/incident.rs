@@ -136,6 +136,10 @@ impl Incident {
         if let (Some(agency), Some(operator)) = (&entry.who.agency, &entry.who.operator) {
             *self.operators.entry((agency.clone(), operator.clone())).or_default() += 1;
         }
+        // Of people who were counted nobody's fields left.
+        if entry.whose.is_nobody {
+            return Ok(());
+        }
         let Some(subject) = entry.whose.subject.clone() else {
             self.erased += 1;
             return Ok(());
@@ -268,6 +272,7 @@ mod tests {
             whose: Whose {
                 subject: Some(format!("s1.{}", subject.to_string().repeat(26)).parse().unwrap()),
                 case: None,
+                is_nobody: false,
             },
             shown: vec![(field.parse().unwrap(), "intero".parse().unwrap())],
             layers: Vec::new(),

@@ -327,6 +327,7 @@ mod tests {
             whose: Whose {
                 subject: Some(format!("s1.{}", "q".repeat(26)).parse().unwrap()),
                 case: Some("0198f0c2-cccc-7fff-bfff-0000000000cc".parse().unwrap()),
+                is_nobody: false,
             },
             shown: vec![("data_nascita".parse().unwrap(), "anno".parse().unwrap())],
             layers: vec!["law".to_owned()],

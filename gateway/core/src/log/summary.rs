@@ -57,6 +57,8 @@ pub struct Who {
 pub struct Whose {
     pub subject: Option<Pseudonym>,
     pub case: Option<CaseId>,
+    /// The entry never had such a body: it is about no person.
+    pub is_nobody: bool,
 }
 
 impl Summary {
@@ -88,7 +90,11 @@ impl Summary {
                 seal: parsed(operator.seal.as_ref()),
                 carrier: parsed(operator.carrier.as_ref()),
             },
-            whose: Whose { subject: parsed(subject.subject.as_ref()), case: parsed(subject.case.as_ref()) },
+            whose: Whose {
+                subject: parsed(subject.subject.as_ref()),
+                case: parsed(subject.case.as_ref()),
+                is_nobody: content.commitments.subject.is_none(),
+            },
             shown: decision.shown().collect(),
             layers,
             consents: decision.rests_on.keys().filter_map(|id| id.parse().ok()).collect(),
@@ -211,7 +217,8 @@ mod tests {
     fn what_is_erased_or_of_another_form_is_empty() {
         let draft = Draft::new(Kind::Denial, disclosure(1).id);
         let summary = Summary::of(&draft.leaf(0, Timestamp::from_millis(0)), &draft.slots);
-        assert_eq!((summary.who, summary.whose), (Who::default(), Whose::default()));
+        assert_eq!((summary.who, summary.whose.subject), (Who::default(), None));
+        assert!(summary.whose.is_nobody, "it never had a body that says whose it is");
         assert!(summarised(&json!([1])).shown.is_empty());
         assert!(summarised(&json!({ "outcomes": [{ "name": 3, "outcome": "shown" }] })).shown.is_empty());
     }

@@ -112,7 +112,8 @@ fn whoever_has_as_many_subscriptions_as_it_may_is_told_so() {
         | End::Push { .. }
         | End::Register { .. }
         | End::Report { .. }
-        | End::Signals { .. } => None,
+        | End::Signals { .. }
+        | End::Statistics { .. } => None,
     };
     assert_eq!(refused(&[], PER_AGENCY - 1), None);
     assert_eq!(refused(&[], PER_AGENCY), Some(Code::SubscriptionTooMany));

@@ -33,7 +33,7 @@ fn entry(kind: Kind, index: u64, at: i64, subject: usize) -> Summary {
             operator: Some("op-1".parse().unwrap()),
             ..Who::default()
         },
-        whose: Whose { subject: Some(person(subject)), case: None },
+        whose: Whose { subject: Some(person(subject)), case: None, is_nobody: false },
         shown: Vec::new(),
         layers: Vec::new(),
         consents: Vec::new(),
