@@ -164,7 +164,7 @@ fn one_owners_half_year_has_one_place_whatever_the_form() {
 #[test]
 fn a_hundred_thousand_people_in_the_largest_table_take_a_moment() {
     // 8 x 8 x 6 x 2 with totals is 1701 cells; the counts fall off so that half of them are small.
-    let count = |at: u64| if at % 2 == 0 { at % 5 } else { 100 + at % 300 };
+    let count = |at: u64| if at.is_multiple_of(2) { at % 5 } else { 100 + at % 300 };
     let cube = cube(&[8, 8, 6, 2], &(0..768).map(count).collect::<Vec<_>>());
     let told = suppress(&cube, K);
     assert!(told.iter().flatten().all(|people| *people >= u64::from(K)));

@@ -35,10 +35,10 @@ fn ask(change: impl FnOnce(&mut Value)) -> StatisticsAsk {
     serde_json::from_value(ask).unwrap()
 }
 
-fn tabulated(ask: &StatisticsAsk, registry: &Registry) -> Result<AuthorizedTabulation, Outcome> {
+fn tabulated(ask: &StatisticsAsk, registry: &Registry) -> Result<AuthorizedTabulation, Box<Outcome>> {
     match tabulate(request(1), ask, registry, &POLICY) {
         Tabulated::Permit(permitted) => Ok(*permitted),
-        Tabulated::Deny(outcome) => Err(*outcome),
+        Tabulated::Deny(outcome) => Err(outcome),
     }
 }
 

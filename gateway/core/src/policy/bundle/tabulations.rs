@@ -194,7 +194,17 @@ fn classes(word: Option<&Word>, named: &Word, view: &View, faults: &mut Faults) 
     let closed = |kind: &Kind| match kind {
         Kind::Bool => Some(vec!["si".to_owned(), "no".to_owned()]),
         Kind::Code(list) if list.forms.is_empty() => Some(list.groups.keys().cloned().collect()),
-        _ => None,
+        Kind::Code(_)
+        | Kind::Date
+        | Kind::Decimal { .. }
+        | Kind::Email
+        | Kind::Instant
+        | Kind::Integer { .. }
+        | Kind::List(_)
+        | Kind::Phone
+        | Kind::Struct(_)
+        | Kind::TaxCode
+        | Kind::Text { .. } => None,
     };
     let Some(word) = word else {
         let mut all: Vec<String> = closed(&view.kind).unwrap_or_default();
