@@ -68,6 +68,7 @@ fn now() -> Timestamp {
 fn party(agency: &str) -> Party {
     let kind = match agency.split('-').next() {
         Some("comune") => AgencyKind::Comune,
+        Some("conferenza") => AgencyKind::Zona,
         Some("cpi") => AgencyKind::Cpi,
         _ => AgencyKind::Asl,
     };

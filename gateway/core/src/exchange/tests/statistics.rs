@@ -101,6 +101,16 @@ fn every_owner_has_an_entry_of_its_own_that_replays_and_holds_no_number() {
 }
 
 #[test]
+fn the_conference_of_the_zone_asks_all_nine_owners() {
+    let mut request = request(1);
+    (request.sender.agency, request.sender.kind) = ("conferenza-zonale".parse().unwrap(), AgencyKind::Zona);
+    let Tabulated::Permit(permitted) = tabulate(request, &ask(|_| ()), &everybody(), &POLICY) else {
+        panic!("nothing was permitted")
+    };
+    assert_eq!(permitted.hold(&BTreeMap::new()).owners().count(), 9);
+}
+
+#[test]
 fn an_area_waits_for_the_last_of_its_owners_and_the_others_do_not() {
     let (_, first) = released(counting(&BTreeMap::new()), &["comune-pescaglia"]).seal([[9; 32]; 3], &Unsealed);
     let said = summary(&first);

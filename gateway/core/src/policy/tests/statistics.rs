@@ -88,6 +88,24 @@ fn a_purpose_for_aggregates_gives_the_views_of_its_column_and_nothing_protected(
 }
 
 #[test]
+fn the_conference_of_the_zone_has_its_people_counted_and_reads_nobody() {
+    let policy = shipped();
+    let zone = "conferenza-zonale";
+    assert!(count("comune-lucca", zone, PROGETTO, "F10").is_ok());
+    for record in policy.record_types() {
+        for purpose in &policy.purposes {
+            for owner in ["comune-lucca", "cpi-lucca", "asl-toscana-nord-ovest"] {
+                let mut facts = facts(owner, zone);
+                facts.case = Some(case(Level::Second, &[purpose.id.as_str()]));
+                facts.consents = vec![consent(None)];
+                let plan = ask(&policy, record.id.as_str(), purpose.id.as_str(), &facts);
+                assert!(plan.is_err(), "{} under {}", record.id, purpose.id);
+            }
+        }
+    }
+}
+
+#[test]
 fn no_protected_or_judicial_field_of_any_record_shows_under_a_purpose_for_aggregates() {
     let policy = shipped();
     for record in policy.record_types() {
