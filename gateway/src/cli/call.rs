@@ -11,6 +11,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use varco_core::id::{AgencyId, CaseId, ExchangeId, FieldId, PurposeId, RecordTypeId};
 use varco_core::json;
+use varco_core::statistics::Period;
 use varco_core::subject::CodiceFiscale;
 use varco_core::time::Timestamp;
 use varco_core::wire::{Algorithm, Message};
@@ -38,7 +39,7 @@ pub struct Args {
     #[command(flatten)]
     question: Question,
     #[command(flatten)]
-    pushes: Pushes,
+    instead: Instead,
     #[command(flatten)]
     dry: Dry,
     /// One JSON object instead of text.
@@ -53,13 +54,13 @@ struct Question {
     #[arg(long, required_unless_present_any = ["push", "pushed", "inbox", "ack"])]
     record_type: Option<RecordTypeId>,
     /// The agency that holds the record.
-    #[arg(long, required_unless_present_any = ["push", "pushed", "inbox", "ack"])]
+    #[arg(long, required_unless_present_any = ["push", "pushed", "inbox", "ack", "statistics"])]
     provider: Option<AgencyId>,
     #[arg(long, required_unless_present_any = ["push", "pushed", "inbox", "ack"])]
     purpose: Option<PurposeId>,
     #[arg(long)]
     case: Option<CaseId>,
-    /// Only these fields, separated by commas; otherwise whatever may be released.
+    /// Only these fields, separated by commas; otherwise whatever may be released. Of statistics, only these dimensions.
     #[arg(long, value_delimiter = ',')]
     fields: Vec<FieldId>,
     /// A file with the person's codice fiscale; standard input when not given.
@@ -73,7 +74,7 @@ struct Question {
 /// Something else than a pull.
 #[derive(clap::Args)]
 #[group(multiple = false)]
-struct Pushes {
+struct Instead {
     /// Send a push: the body of `POST /pushes`, from a file, or `-` for standard input.
     #[arg(long, value_name = "FILE")]
     push: Option<PathBuf>,
@@ -86,9 +87,12 @@ struct Pushes {
     /// Say that our agency has a delivery.
     #[arg(long, value_name = "DELIVERY")]
     ack: Option<ExchangeId>,
+    /// Ask how many people there are in the classes of the record type's tabulation: in `2026-S1`, or in `2026`.
+    #[arg(long, value_name = "PERIOD", conflicts_with_all = ["provider", "case", "subject", "members"])]
+    statistics: Option<Period>,
 }
 
-impl Pushes {
+impl Instead {
     fn plan(&self) -> Result<Option<Planned>, PullError> {
         let get = |path: String| Planned { method: Method::GET, path, body: Vec::new() };
         let post = |path: String, body| Planned { method: Method::POST, path, body };
@@ -139,8 +143,11 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn planned(args: &Args) -> Result<Planned, PullError> {
-    if let Some(call) = args.pushes.plan()? {
+    if let Some(call) = args.instead.plan()? {
         return Ok(call);
+    }
+    if let Some(period) = args.instead.statistics {
+        return Ok(Planned::post("/statistics".to_owned(), &counting(&args.question, period)));
     }
     let path = if args.question.members.is_some() { "/pulls/household" } else { "/pulls" };
     Ok(Planned::post(path.to_owned(), &question(&args.question)?))
@@ -165,6 +172,16 @@ fn question(question: &Question) -> Result<Value, PullError> {
         }
     }
     Ok(body)
+}
+
+fn counting(question: &Question, period: Period) -> Value {
+    let dimensions = Some(&question.fields).filter(|fields| !fields.is_empty());
+    json!({
+        "dimensions": dimensions,
+        "period": period,
+        "purpose": question.purpose,
+        "record_type": question.record_type,
+    })
 }
 
 fn from_stdin(largest: u64) -> Result<Vec<u8>, PullError> {

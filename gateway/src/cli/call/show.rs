@@ -51,6 +51,7 @@ pub fn as_text(received: &Received, language: Language) -> String {
     for delivery in list("deliveries").iter().filter_map(Value::as_object) {
         lines.extend(delivered(delivery, language));
     }
+    lines.extend(body.get("statistics").and_then(Value::as_object).into_iter().flat_map(statistics));
     if body.contains_key("receipt") {
         lines.push(
             language
@@ -59,6 +60,17 @@ pub fn as_text(received: &Received, language: Language) -> String {
         );
     }
     lines.join("\n")
+}
+
+/// The table as its CSV has it, and the areas that are not in it.
+fn statistics(said: &Map<String, Value>) -> Vec<String> {
+    let csv = said.get("csv").and_then(Value::as_str).unwrap_or_default();
+    let left_out = said.get("left_out").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let left_out = left_out.iter().filter_map(Value::as_object).map(|area| {
+        let text = |name: &str| area.get(name).and_then(Value::as_str).unwrap_or("?");
+        format!("  {}: {} ({})", text("area"), text("detail"), text("code"))
+    });
+    csv.lines().map(str::to_owned).chain(left_out).collect()
 }
 
 /// `cpi-lucca: waiting` and why, with the exchange.

@@ -267,3 +267,23 @@ fn a_household_is_read_from_a_file_a_line_each() {
     world.folder.write("members", "not a code\n");
     assert!(matches!(household(&world.folder.0.join("members")), Err(PullError::Subject)));
 }
+
+#[test]
+fn statistics_are_asked_for_without_anybody_and_shown_as_a_table() {
+    let world = World::new();
+    let mut args = world.args(1, &[]);
+    args.instead.statistics = Some("2026-S1".parse().unwrap());
+    let (_, url, message) = signed(&args, crate::app::system_now());
+    assert!(url.path().ends_with("/statistics"), "{url}");
+    let asked: Value = serde_json::from_slice(&message.body).unwrap();
+    assert_eq!(
+        (&asked["period"], &asked["dimensions"]),
+        (&json!("2026-S1"), &json!(["nome", "isee_fascia"]))
+    );
+    assert!(asked.get("subject").is_none() && asked.get("provider").is_none());
+    let left_out = json!([{ "area": "cpi-lucca", "detail": "no counts", "code": "adapter.no-counts" }]);
+    let body = json!({ "statistics": { "csv": "area;persone\r\nlucca;*\r\n", "left_out": left_out } });
+    let seal = caller::AnswerSeal::None;
+    let text = show::as_text(&Received { status: 200, seal, body: body.to_string().into() }, Language::It);
+    assert!(text.ends_with("area;persone\nlucca;*\n  cpi-lucca: no counts (adapter.no-counts)"), "{text}");
+}
