@@ -216,6 +216,9 @@ async fn a_witness_follows_over_new_year_and_cosigns_the_end_of_the_old_one() {
     log.stop().await;
 }
 
+/// What becomes of the list of shards on its way.
+type Forge = fn(&mut Value);
+
 /// A log whose list of shards is another than the gateway's; everything else is passed on.
 async fn forging(world: &World, forge: impl Fn(&mut Value) + Send + Sync + 'static) -> Receiver {
     let fetcher = Arc::new(Fetcher::new(&[world.deployed.authority()], None).unwrap());
@@ -242,7 +245,7 @@ async fn a_forged_list_of_shards_is_refused() {
     ahead.store(to_new_year().1, Ordering::SeqCst);
     world.fill(20).await;
     let (ca, key) = (world.deployed.authority(), world.deployed.log_key());
-    let verify = async |forge: fn(&mut Value)| {
+    let verify = async |forge: Forge| {
         let gateway = forging(&world, forge).await;
         let log = format!("https://localhost:{}/log", gateway.port);
         let ca = ca.to_str().unwrap();
@@ -253,7 +256,7 @@ async fn a_forged_list_of_shards_is_refused() {
     };
     let (good, said) = verify(|_| ()).await;
     assert!(good, "{said}");
-    let forged: [(&str, fn(&mut Value)); 6] = [
+    let forged: [(&str, Forge); 6] = [
         ("no shard", |list| list["shards"] = json!([])),
         ("the seam's proof is missing", |list| {
             drop(list["shards"][1].as_object_mut().unwrap().remove("open"))
