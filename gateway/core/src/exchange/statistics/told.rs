@@ -160,7 +160,12 @@ impl Counted {
         draft.purpose.clone_from(&account.purpose);
         draft.record_type.clone_from(&account.record_type);
         draft.policy = account.policy.as_ref().map(|policy| policy.sha256);
-        draft.slots = slots(decision.body(&draft.id, seal), operator_body(&account.request), (None, None), &self.salts.0);
+        draft.slots = slots(
+            decision.body(&draft.id, seal),
+            operator_body(&account.request),
+            (None, None),
+            &self.salts.0,
+        );
         Sealed {
             draft,
             guard: None,

@@ -112,7 +112,8 @@ fn the_conference_of_the_zone_asks_all_nine_owners() {
 
 #[test]
 fn an_area_waits_for_the_last_of_its_owners_and_the_others_do_not() {
-    let (_, first) = released(counting(&BTreeMap::new()), &["comune-pescaglia"]).seal([[9; 32]; 3], &Unsealed);
+    let (_, first) =
+        released(counting(&BTreeMap::new()), &["comune-pescaglia"]).seal([[9; 32]; 3], &Unsealed);
     let said = summary(&first);
     let minor =
         said["left_out"].as_array().unwrap().iter().find(|one| one["area"] == "comuni-minori").unwrap();
