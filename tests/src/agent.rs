@@ -82,7 +82,8 @@ impl Answer {
     }
 }
 
-fn settings(agency: &str, gateway: SocketAddr, more: &str) -> String {
+/// The settings of an agent in a folder with the development PKI.
+pub fn settings(agency: &str, gateway: SocketAddr, more: &str) -> String {
     format!(
         r#"
 agency = "{agency}"

@@ -25,6 +25,7 @@ mod canary;
 mod crash;
 mod demo;
 mod drops;
+mod inbox;
 mod signals;
 
 /// The command line, a JSON array, in the working folder of the process.

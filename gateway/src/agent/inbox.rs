@@ -152,8 +152,8 @@ impl Courier {
         Ok(brought)
     }
 
-    /// Where to begin: what was refused is passed over, unless one of them is due again. Every delivery that is read is an
-    /// entry of the log.
+    /// Where to begin: what was refused is passed over, unless one of them is due again, because every delivery that is read is
+    /// an entry of the log. One that another replica named by a clock that is behind is found when the first wait is over.
     fn begin(&self, now: Timestamp) -> Option<ExchangeId> {
         let is_due = self.refused.values().any(|wait| wait.until <= now);
         self.refused.keys().next_back().filter(|_| !is_due).cloned()

@@ -98,7 +98,9 @@ async fn reads(world: &World, delivery: &str) -> usize {
 async fn a_delivery_that_is_refused_holds_up_nothing_and_is_tried_again_ever_more_rarely() {
     let world = World::start().await;
     let anna = Situation::of(&world).await;
+    // Identifiers are in the order of their instants.
     let (first, refused) = pushed(&anna).await;
+    world.advance(Duration::from_millis(1));
     let (second, taken) = pushed(&anna).await;
     let folder = Folder::new();
     let (taker, more, _serving) = Taker::open(&folder).await;
@@ -107,6 +109,7 @@ async fn a_delivery_that_is_refused_holds_up_nothing_and_is_tried_again_ever_mor
 
     until("the one behind it", async || is_delivered(&anna, &second).await).await;
     let read = reads(&world, &refused).await;
+    world.advance(Duration::from_millis(1));
     let (third, later) = pushed(&anna).await;
     until("one that came later", async || is_delivered(&anna, &third).await).await;
     assert_eq!((taker.heard_of(&refused), taker.heard_of(&taken), taker.heard_of(&later)), (1, 1, 1));
@@ -114,7 +117,7 @@ async fn a_delivery_that_is_refused_holds_up_nothing_and_is_tried_again_ever_mor
     assert!(!is_delivered(&anna, &first).await);
 
     // After one interval, after two more, and not before.
-    world.advance(Duration::from_millis(20));
+    world.advance(Duration::from_millis(19));
     until("the second attempt", async || taker.heard_of(&refused) == 2).await;
     world.advance(Duration::from_millis(39));
     let (fourth, _) = pushed(&anna).await;
