@@ -265,3 +265,80 @@ pub fn notices(
     }
     notices
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emergency::{Danger, Incapacity};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_seconds(1_795_000_000 + second)
+    }
+
+    fn issued(emergency: Option<Emergency>) -> Served {
+        let notice = Notice {
+            id: NoticeId::of(&"0198f0c2-aaaa-7fff-bfff-ffffffffffff".parse().unwrap(), &["test"]),
+            about: if emergency.is_some() { About::Emergency } else { About::Withdrawal },
+            issued: at(0),
+            to: "comune-capannori".parse().unwrap(),
+            provider: None,
+            record_type: None,
+            purpose: None,
+            fields: Vec::new(),
+            exchanges: Vec::new(),
+            emergency,
+        };
+        Served::issue(notice).0
+    }
+
+    fn declared() -> Option<Emergency> {
+        Some(Emergency {
+            danger: Danger::Life,
+            cannot_consent: Incapacity::Unconscious,
+            by: "asl-toscana-nord-ovest".parse().unwrap(),
+            review_by: at(72 * 3600),
+        })
+    }
+
+    fn event(name: &str, agency: &str) -> Event {
+        let by = Operator { agency: agency.parse().unwrap(), operator: "op-1".parse().unwrap() };
+        let (at, request) = (at(60), Sha256::of(b"request"));
+        match name {
+            "acknowledged" => Event::Acknowledged { at, by, request },
+            "issued" => Event::Issued { at },
+            "justified" => Event::Reviewed { at, by, request, verdict: Verdict::Justified },
+            _ => Event::Reviewed { at, by, request, verdict: Verdict::Unjustified },
+        }
+    }
+
+    /// Of an emergency and of any other notice: each state it can be in.
+    #[test]
+    fn each_state_takes_from_each_agency_what_the_table_says_and_no_other() {
+        let taken = |kind: &str, state: &str, change: &str| match change {
+            "acknowledged" => state == "issued",
+            "justified" | "unjustified" => kind == "emergency" && state != "reviewed",
+            _ => false,
+        };
+        let addressee = "comune-capannori";
+        for (kind, emergency) in [("emergency", declared()), ("notice", None)] {
+            let fresh = issued(emergency);
+            let then = |change| fresh.clone().record(&event(change, addressee));
+            let mut states = vec![("issued", fresh.clone()), ("acknowledged", then("acknowledged").unwrap())];
+            states.extend(then("justified").ok().map(|served| ("reviewed", served)));
+            for (state, served) in states {
+                for change in ["acknowledged", "issued", "justified", "unjustified"] {
+                    for by in [addressee, "asl-toscana-nord-ovest", "cpi-lucca"] {
+                        let got = served.clone().record(&event(change, by));
+                        let expected = by == addressee && taken(kind, state, change);
+                        assert_eq!(
+                            got.is_ok(),
+                            expected,
+                            "{kind}, {state}, {change} by {by}: {:?}",
+                            got.err()
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

@@ -123,3 +123,55 @@ fn an_appeal_names_one_to_sixteen_fields_each_once_and_replays_from_its_events()
     assert_eq!(Appeal::replay(once.header.clone(), once.events.clone()).unwrap(), once);
     assert_eq!(Appeal::replay(header(), Vec::new()).unwrap_err(), AppealFault::NotFiled);
 }
+
+/// Every state an appeal can be in, with the day on which it is in it.
+fn in_every_state() -> Vec<(&'static str, Appeal, i64)> {
+    let then = |appeal: Appeal, day, by: Operator, change| appeal.record(event(day, by, change)).unwrap();
+    let approve = || Change::Approve { until: at(20) };
+    let once = then(filed(), 1, owner("a"), approve());
+    let open = then(once.clone(), 2, owner("b"), approve());
+    vec![
+        ("filed", filed(), 3),
+        ("approved_once", once.clone(), 3),
+        ("open", open.clone(), 3),
+        ("rejected", then(filed(), 2, owner("a"), Change::Reject), 3),
+        ("revoked", then(open.clone(), 3, owner("a"), Change::Revoke), 3),
+        ("closed", then(filed(), 2, operator("cpi-lucca", "op-1"), Change::Close), 3),
+        ("expired", open, 20),
+        ("lapsed", filed(), 30),
+        ("lapsed, once approved", once, 30),
+    ]
+}
+
+#[test]
+fn each_state_takes_from_each_person_what_the_table_says_and_no_other() {
+    let taken = |state: &str, by: &str, change: &str| match (state, by, change) {
+        ("filed", "a" | "b", "approve" | "reject") => true,
+        ("approved_once", "b", "approve") | ("approved_once", "a" | "b", "reject") => true,
+        ("open", "a" | "b", "revoke") => true,
+        ("closed", _, _) => false,
+        (_, "consumer", "close") => true,
+        _ => false,
+    };
+    let people = [
+        ("a", owner("a")),
+        ("b", owner("b")),
+        ("consumer", operator("cpi-lucca", "op-2")),
+        ("stranger", operator("asl-toscana-nord-ovest", "op-3")),
+    ];
+    for (state, appeal, day) in in_every_state() {
+        let changes = [
+            ("approve", Change::Approve { until: at(day + 5) }),
+            ("close", Change::Close),
+            ("file", Change::File),
+            ("reject", Change::Reject),
+            ("revoke", Change::Revoke),
+        ];
+        for (by, person) in &people {
+            for (name, change) in &changes {
+                let got = appeal.clone().record(event(day, person.clone(), change.clone()));
+                assert_eq!(got.is_ok(), taken(state, by, name), "{state}, {by}, {name}: {:?}", got.err());
+            }
+        }
+    }
+}

@@ -99,3 +99,43 @@ fn the_streams_name_says_nothing_of_the_pseudonym() {
     assert!(!name.contains("abcdefghijklmnopqrstuvwxyz"));
     assert_eq!(name, Restrictions::stream_of(&none().header.subject));
 }
+
+const EVERYBODY: [Capacity; 9] = [
+    Capacity::AdsAssistance,
+    Capacity::AdsRepresentation,
+    Capacity::Authority,
+    Capacity::Controller,
+    Capacity::Curator,
+    Capacity::Parent,
+    Capacity::ParentsBoth,
+    Capacity::Subject,
+    Capacity::Tutor,
+];
+
+#[test]
+fn each_state_takes_from_each_speaker_what_the_table_says_and_no_other() {
+    let lift = |capacity| Event { at: at(200), word: word(capacity), change: Change::Lift { id: number(1) } };
+    let ending = Extent { until: Some(at(100)), ..Extent::default() };
+    let standing = none().record(impose(1, Ground::Opposition, Extent::default())).unwrap();
+    let states = [
+        ("none", none()),
+        ("another", none().record(impose(2, Ground::Opposition, Extent::default())).unwrap()),
+        ("standing", standing.clone()),
+        ("ended", none().record(impose(1, Ground::Opposition, ending)).unwrap()),
+        ("lifted", standing.record(lift(Capacity::Subject)).unwrap()),
+    ];
+    // With no decree shown, the person and a parent speak; only who imposed it lifts it, and only while there is one.
+    for (state, held) in states {
+        for capacity in EVERYBODY {
+            let speaks = matches!(capacity, Capacity::Parent | Capacity::ParentsBoth | Capacity::Subject);
+            let lifts = capacity == Capacity::Subject && matches!(state, "standing" | "ended");
+            let mut imposes = impose(3, Ground::Restriction, Extent::default());
+            imposes.at = at(200);
+            imposes.word = word(capacity);
+            let imposed = held.clone().record(imposes);
+            assert_eq!(imposed.is_ok(), speaks, "{state}, {capacity:?} imposes: {:?}", imposed.err());
+            let lifted = held.clone().record(lift(capacity));
+            assert_eq!(lifted.is_ok(), lifts, "{state}, {capacity:?} lifts: {:?}", lifted.err());
+        }
+    }
+}
