@@ -10,6 +10,7 @@ mod keys;
 mod kinds;
 mod log;
 mod officers;
+mod partner;
 mod person;
 mod providers;
 mod pushes;

@@ -16,7 +16,7 @@ use crate::world::asks::{COACH, RECORD_TYPE};
 use crate::world::desk::{Desk, Told};
 use crate::world::family::{ANNA, MATTEO, SARA, agreed, coming_of_age, person};
 use crate::world::provider::Play;
-use crate::world::{Folder, PEOPLE, Setup, World, policies};
+use crate::world::{Folder, PEOPLE, Setup, World, altered};
 
 const ASL: &str = "asl-toscana-nord-ovest";
 const COMUNE: &str = "comune-capannori";
@@ -327,27 +327,7 @@ async fn sc6_the_employment_centre_gets_age_bands_of_a_household_that_agrees() {
 
 /// The shipped bundle with an agreement that ends ten days after the world begins.
 fn ending_soon(folder: &Folder) -> PathBuf {
-    let copy = folder.path("policies");
-    copied(&policies(), &copy);
-    let file = copy.join("protocollo.txt");
-    let text = std::fs::read_to_string(&file).unwrap();
-    let changed = text.replace("al = 2029-02-28", "al = 2026-11-27");
-    assert_ne!(changed, text, "the agreement's end is written otherwise");
-    std::fs::write(file, changed).unwrap();
-    copy
-}
-
-fn copied(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copied(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
+    altered(folder, ("protocollo.txt", "al = 2029-02-28", "al = 2026-11-27"))
 }
 
 #[tokio::test]

@@ -249,6 +249,31 @@ pub fn policies() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/piana-di-lucca")
 }
 
+/// The shipped bundle, laid into the folder with one text of one file changed.
+pub fn altered(folder: &Folder, (file, from, to): (&str, &str, &str)) -> PathBuf {
+    let copy = folder.path("policies");
+    copied(&policies(), &copy);
+    let file = copy.join(file);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let changed = text.replace(from, to);
+    assert_ne!(changed, text, "`{from}` is written otherwise");
+    std::fs::write(file, changed).unwrap();
+    copy
+}
+
+fn copied(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copied(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
 /// Keys, ceremony and an empty place for the log.
 pub fn lay(folder: &Folder, kit: &Kit, registry: Registry, now: Timestamp) {
     lay_with(folder, kit, registry, None, now);
