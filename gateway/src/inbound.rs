@@ -311,7 +311,7 @@ async fn consent_event(app: &App, id: ConsentId, request: VerifiedRequest) -> Do
     let (request, ask) = request.ask::<ConsentEventAsk>()?;
     let (request, consent) = known::<Option<Consent>>(request, registers::consent(app, &id).await)?;
     let subject: Vec<_> = consent.iter().map(|consent| consent.header.subject.clone()).collect();
-    let (request, past) = known(request, registers::past_of(app, &subject).await)?;
+    let (request, past) = known(request, registers::past_resting_on(app, &subject).await)?;
     Ok(with_rules(app, |rules| rules.record_consent(request, ask, consent, &past)))
 }
 
@@ -347,7 +347,7 @@ async fn withdraw(app: &App, request: VerifiedRequest) -> Done {
     let (request, ask) = request.ask::<WithdrawalAsk>()?;
     let pseudonyms = app.keys.load().all(&ask.subject.codice_fiscale);
     let (request, held) = known(request, registers::consents_of(app, &pseudonyms).await)?;
-    let (request, past) = known(request, registers::past_of(app, &pseudonyms).await)?;
+    let (request, past) = known(request, registers::past_resting_on(app, &pseudonyms).await)?;
     Ok(with_rules(app, |rules| rules.withdraw(request, ask, &held, &past)))
 }
 
@@ -413,7 +413,7 @@ async fn read_appeal(app: &App, id: AppealId, request: VerifiedRequest) -> Done 
 async fn report(app: &App, request: VerifiedRequest) -> Done {
     let (request, ask) = request.ask::<ReportAsk>()?;
     let pseudonyms = app.keys.load().all(&ask.subject.codice_fiscale);
-    let (request, entries) = known(request, registers::entries_about(app, &pseudonyms).await)?;
+    let (request, entries) = known(request, registers::told_of(app, &pseudonyms).await)?;
     let (request, consents) = known(request, registers::consents_of(app, &pseudonyms).await)?;
     let schedule = app.schedule.load_full();
     let policy = |sha256: &Sha256| schedule.policy(sha256);

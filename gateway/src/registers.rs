@@ -122,12 +122,35 @@ pub fn of_each(subject: &[Pseudonym], held: &[Restrictions]) -> Vec<Restrictions
 /// Every disclosure about a person, the oldest first: whom to tell.
 pub async fn past_of(app: &App, subject: &[Pseudonym]) -> Result<Vec<Past>, Unreadable> {
     let entries = entries_about(app, subject).await?;
+    let own = entries.iter().filter(|(_, slots)| is_about(slots, subject));
+    Ok(own.filter_map(|(leaf, slots)| Past::read(leaf, slots)).collect())
+}
+
+/// The same, with the disclosures about others of the household that rest on the person's consent.
+pub async fn past_resting_on(app: &App, subject: &[Pseudonym]) -> Result<Vec<Past>, Unreadable> {
+    let entries = entries_about(app, subject).await?;
     Ok(entries.iter().filter_map(|(leaf, slots)| Past::read(leaf, slots)).collect())
 }
 
-/// What the log tells of a person: disclosures, corrections and earlier reports, with their bodies, the oldest first.
-pub async fn entries_about(app: &App, subject: &[Pseudonym]) -> Result<Vec<(Leaf, Slots)>, Unreadable> {
+/// What is told to a person: all that is about them, and where data of theirs had been disclosed as another's.
+pub async fn told_of(app: &App, subject: &[Pseudonym]) -> Result<Vec<(Leaf, Slots)>, Unreadable> {
+    let mut entries = entries_about(app, subject).await?;
+    entries.retain(|(leaf, slots)| leaf.kind() == Kind::Correction || is_about(slots, subject));
+    Ok(entries)
+}
+
+/// Whether an entry that is found by a person is about that person. Where the body that says so was erased it counts as theirs.
+fn is_about(slots: &Slots, subject: &[Pseudonym]) -> bool {
+    let body = slots.subject.as_ref().and_then(|slot| json::parse(slot.body.as_bytes()).ok());
+    let said = body.as_ref().and_then(|body| body.get("subject")?.as_str());
+    said.is_none_or(|said| subject.iter().any(|person| person.as_str() == said))
+}
+
+/// What the log tells of a person: disclosures, corrections and earlier reports, with their bodies, the oldest first; and
+/// refusals without, because they end copies that waited.
+async fn entries_about(app: &App, subject: &[Pseudonym]) -> Result<Vec<(Leaf, Slots)>, Unreadable> {
     let tells = |kind| matches!(kind, Kind::Correction | Kind::Delivery | Kind::Disclosure | Kind::Read);
+    let ends = |kind| matches!(kind, Kind::Denial | Kind::Failure);
     let (reader, mut past, mut from) = (app.store.read(), Vec::new(), 0);
     loop {
         let indices = reader.entries_about(subject, from).await?;
@@ -139,6 +162,8 @@ pub async fn entries_about(app: &App, subject: &[Pseudonym]) -> Result<Vec<(Leaf
             if tells(leaf.kind()) {
                 let slots = reader.slots(*index).await?;
                 past.push((leaf, slots));
+            } else if ends(leaf.kind()) {
+                past.push((leaf, Slots::default()));
             }
         }
         match indices.last() {

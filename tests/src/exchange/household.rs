@@ -135,7 +135,8 @@ async fn a_field_about_all_of_them_needs_every_ones_agreement() {
 async fn a_withdrawal_of_one_tells_whoever_received_a_field_about_all() {
     let world = World::start().await;
     let family = Family::of(&world, &ALL).await;
-    assert_eq!(family.cpi.post("/pulls", &family.pull(ANNA, ECONOMY)).await.outcome("isee_fascia"), "shown");
+    let pulled = family.cpi.post("/pulls", &family.pull(ANNA, ECONOMY)).await;
+    assert_eq!(pulled.outcome("isee_fascia"), "shown");
     let path = format!("/consents/{}/events", family.consents[2]);
     let withdrawal = json!({
         "state": "withdrawn", "capacity": "parents_both", "method": "handwritten", "access_point": "urp"
@@ -143,6 +144,17 @@ async fn a_withdrawal_of_one_tells_whoever_received_a_field_about_all() {
     assert_eq!(family.capannori.post(&path, &withdrawal).await.status, 200);
     let told = family.cpi.post("/pulls", &family.pull(ANNA, ECONOMY)).await;
     assert_eq!((told.outcome("isee_fascia"), told.outcome("adi_sfl")), ("withheld", "shown"));
+    let notices = family.cpi.get("/notices").await.body["received"].clone();
+    let [notice] = &notices.as_array().unwrap()[..] else { panic!("not one notice: {notices}") };
+    assert_eq!(notice["exchanges"], json!([pulled.exchange()]));
+    let fields = notice["fields"].as_array().unwrap();
+    assert!(fields.contains(&json!("isee_fascia")) && !fields.contains(&json!("adi_sfl")), "{fields:?}");
+    // Anna's exchange is told to Anna alone, and corrected and restricted as hers alone.
+    let ask = super::subject::asked(SARA, "parent");
+    let hers = family.capannori.post("/subjects/report", &ask).await;
+    assert_eq!(hers.body["report"]["disclosures"], json!([]), "it was not about Sara");
+    let body = json!({ "subject": person(SARA), "ground": "rectification", "record_type": ECONOMY });
+    family.capannori.post("/corrections", &body).await.assert_refused(422, "request.invalid");
 }
 
 #[tokio::test]

@@ -65,6 +65,19 @@ async fn a_new_epoch_begins_without_a_stop_and_what_was_recorded_before_still_co
 }
 
 #[tokio::test]
+async fn a_withdrawal_in_an_old_record_tells_whoever_received_under_the_new_key() {
+    let world = World::start().await;
+    let situation = Situation::of(&world).await;
+    rotate(&world).await;
+    let pulled = situation.cpi.post("/pulls", &situation.pull()).await;
+    assert_eq!(pulled.status, 200, "{:?}", pulled.body);
+    // The record is named, and not the person: only the old pseudonym is known.
+    situation.withdraw().await;
+    let notice = situation.cpi.get("/notices").await.body["received"][0].clone();
+    assert_eq!(notice["exchanges"], json!([pulled.exchange()]));
+}
+
+#[tokio::test]
 async fn new_records_are_found_by_the_new_key_alone() {
     let world = World::start().await;
     let situation = Situation::of(&world).await;

@@ -157,6 +157,7 @@ pub(super) fn authorize_as(
         }
         Ok(plan) => {
             let epochs = epochs(&plan, &facts, known);
+            account.also = concerned(&plan, known, account.subject.as_ref());
             let household = known.case.map(|case| case.subjects().clone()).unwrap_or_default();
             let permitted = AuthorizedExchange { account, pull, plan, epochs, household, emergency };
             Authorized::Permit(Box::new(permitted))
@@ -286,6 +287,19 @@ pub(super) fn epochs(plan: &Plan, facts: &Facts, known: &Known<'_>) -> Vec<(Stri
     // A person may be named twice, under two epochs of the keys; a stream is compared once.
     let mut seen = BTreeSet::new();
     all.filter(|(stream, _)| seen.insert(stream.clone())).collect()
+}
+
+/// Under which other pseudonyms an entry must be found: those of the consents it rests on, given by others of the household, or
+/// by the person under another epoch. Otherwise a withdrawal would not find whom to tell.
+pub(super) fn concerned(plan: &Plan, known: &Known<'_>, subject: Option<&Pseudonym>) -> Vec<Pseudonym> {
+    let of_mates = known.household.iter().flat_map(|mate| match mate {
+        Housemate::Known { consents, .. } => consents.as_slice(),
+        Housemate::Unknown => &[],
+    });
+    let is_used = |consent: &&Consent| plan.consents().iter().any(|(id, _)| *id == consent.header.id);
+    let used = known.consents.iter().chain(of_mates).filter(is_used).map(|consent| &consent.header.subject);
+    let others: BTreeSet<&Pseudonym> = used.filter(|person| Some(*person) != subject).collect();
+    others.into_iter().cloned().collect()
 }
 
 /// Which of the fields that left rest on which consent: whom to tell when it ends.

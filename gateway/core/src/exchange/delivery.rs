@@ -29,7 +29,9 @@ use crate::time::Timestamp;
 use crate::wire;
 
 use super::answer::{SignError, Stamp};
-use super::authorize::{Asks, Known, epochs, facts, outcome_value, policy_stamp, question, rests_on, shown};
+use super::authorize::{
+    Asks, Known, concerned, epochs, facts, outcome_value, policy_stamp, question, rests_on, shown,
+};
 use super::bodies::slots;
 use super::grounds::{Grounds, OwnerSeal, Topic};
 use super::outcome::{Branch, Expected, Guarded, PolicyStamp, ReleaseError, Salts, Sealed};
@@ -62,6 +64,7 @@ pub struct AuthorizedParcel {
     decision: Grounds,
     policy: PolicyStamp,
     epochs: Vec<(String, u64)>,
+    concerned: Vec<Pseudonym>,
     at: Timestamp,
 }
 
@@ -177,6 +180,7 @@ impl OpenParcel {
         let record = json::canonical(&Value::Object(carried.record.clone()));
         said.insert("record", json!(Sha256::of(record.as_bytes())));
         let epochs = epochs(&plan, &facts, known);
+        let concerned = concerned(&plan, known, Some(&header.subject));
         let Self { parcel, subject, .. } = self;
         Rechecked::Permit(Box::new(AuthorizedParcel {
             parcel,
@@ -185,6 +189,7 @@ impl OpenParcel {
             decision: said,
             policy,
             epochs,
+            concerned,
             at: now,
         }))
     }
@@ -250,7 +255,8 @@ impl AuthorizedParcel {
         let guard = Guarded { epochs, fallback };
         let draft = draft(Kind::Delivery, said);
         let expected = Expected::of(&draft, Some(&guard));
-        let subjects = vec![self.parcel.header.subject.clone()];
+        let mut subjects = vec![self.parcel.header.subject.clone()];
+        subjects.append(&mut self.concerned);
         let sealed = Sealed {
             draft,
             guard: Some(guard),

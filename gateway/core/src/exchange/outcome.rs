@@ -37,7 +37,7 @@ pub(in crate::exchange) struct Account {
     pub purpose: Option<PurposeId>,
     pub record_type: Option<RecordTypeId>,
     pub subject: Option<Pseudonym>,
-    /// Others the entry is found by: of a mix-up, the one whose data they were.
+    /// Others the entry is found by: whose consents it rests on, too; of a mix-up, the one whose data they were.
     pub also: Vec<Pseudonym>,
     pub case: Option<CaseId>,
     pub policy: Option<PolicyStamp>,
