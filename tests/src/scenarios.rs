@@ -309,6 +309,36 @@ async fn sc6_a_household_with_minors_and_a_protected_address() {
 }
 
 #[tokio::test]
+async fn sc6_whatever_the_employment_centre_asks_of_the_protected_household_it_gets_counts_only() {
+    let (agency, kind) = (COMUNE.parse().unwrap(), REGISTRY.parse().unwrap());
+    let mut record = PEOPLE.record(&agency, &kind, &PEOPLE.people()[ANNA]).unwrap();
+    record.insert("riservatezza_indirizzo".to_owned(), json!(true));
+    let world = World::played(Play::RecordOf(PEOPLE.people()[ANNA].code.clone(), record)).await;
+    let purposes = ["F01", "F02", "F03", "F04", "F05", "F07"];
+    let equipe = Equipe::open(&world, &purposes, &[ANNA, MATTEO, SARA]).await;
+    let choices: Vec<_> = purposes.iter().map(|purpose| (*purpose, REGISTRY)).collect();
+    for place in [ANNA, MATTEO, SARA] {
+        records(&equipe.comune, &agrees(place, world.now(), &choices, CPI)).await;
+    }
+    let mut counted = 0;
+    for raised in [false, true] {
+        if raised {
+            equipe.escalate(&world).await;
+        }
+        for purpose in purposes {
+            let mut pull = equipe.pull(ANNA, COMUNE, purpose, REGISTRY);
+            pull["fields"] = json!(["componenti", "numero_componenti", "numero_minori"]);
+            let told = equipe.cpi.post("/pulls", &pull).await;
+            let Some(record) = told.record() else { continue };
+            assert!(record.get("componenti").is_none(), "{purpose}: {record:?}");
+            assert_eq!(told.outcome("componenti"), "unavailable", "{purpose}");
+            counted += usize::from(record.get("numero_minori").is_some());
+        }
+    }
+    assert!(counted >= 2, "the counts come at both levels");
+}
+
+#[tokio::test]
 async fn sc6_the_employment_centre_gets_age_bands_of_a_household_that_agrees() {
     let world = World::start().await;
     let equipe = Equipe::open(&world, &["F02"], &[ANNA, MATTEO, SARA]).await;
