@@ -26,6 +26,7 @@ mod crash;
 mod demo;
 mod drops;
 mod inbox;
+mod report;
 mod signals;
 
 /// The command line, a JSON array, in the working folder of the process.
@@ -155,6 +156,30 @@ impl Deployed {
 
     pub fn desk(&self, agency: &str, operator: &str) -> Desk {
         Desk::new(&self.ends(), agency, operator)
+    }
+
+    /// A command that asks the gateway, with what every operator of that agency has in front.
+    pub fn asking(&self, command: &[&str], agency: &str, operator: &str) -> Vec<String> {
+        let pki = |path: &str| self.folder.path(&format!("pki/{path}")).display().to_string();
+        let own = |path: &str| pki(&format!("agencies/{agency}/{path}"));
+        let mut words: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
+        for (name, value) in [
+            ("gateway", format!("https://localhost:{}", self.ends().address.port())),
+            ("audience", ceremony::AUDIENCE.to_owned()),
+            ("issuer", agency.to_owned()),
+            ("cert", own("channel.pem")),
+            ("key", own("channel.key.pem")),
+            ("ca", pki("ca/channel.pem")),
+            ("seal-cert", own("seal.pem")),
+            ("seal-key", own("seal.key.pem")),
+            ("seal-ca", pki("ca/seal.pem")),
+            ("seal-crl", pki("ca/seal.crl.pem")),
+            ("operator", operator.to_owned()),
+            ("location", "sede".to_owned()),
+        ] {
+            words.extend([format!("--{name}"), value]);
+        }
+        words
     }
 
     /// The log with its bodies, as whoever has the keys reads it.

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::case;
 use crate::consent::{Capacity, Consent, State};
 use crate::correction::{Corrected, Ground};
 use crate::emergency::{Danger, Emergency};
 use crate::hash::Sha256;
-use crate::id::{AgencyId, ConsentId, ExchangeId, FieldId, PurposeId, RecordTypeId, ViewId};
+use crate::id::{AgencyId, ConsentId, ExchangeId, FieldId, OperatorId, PurposeId, RecordTypeId, ViewId};
 use crate::json;
 use crate::log::entry::{Kind, Slots};
 use crate::log::leaf::Leaf;
@@ -41,6 +42,19 @@ pub struct Sources<'a> {
     /// Everything the log has about the person, in its order.
     pub entries: &'a [(Leaf, Slots)],
     pub consents: &'a [Consent],
+    /// Whose operators' codes are told, if anybody's.
+    pub staff_of: Option<&'a AgencyId>,
+}
+
+/// Why a person must know which operator it was (CJEU C-579/21: only where their rights depend on it). In codes, because it
+/// is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StaffGround {
+    /// For a claim before a court or a supervisory authority.
+    Claim,
+    /// Somebody may have looked without a reason.
+    SuspectedMisuse,
 }
 
 /// Who the report is for.
@@ -80,11 +94,17 @@ pub struct Named<T> {
 #[serde(deny_unknown_fields)]
 pub struct Line {
     pub exchange: ExchangeId,
+    /// When it left; of a copy that waits, when its owner sent it.
     pub at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pushed: Option<Pushed>,
     /// Whose data they were.
     pub owner: Option<Named<AgencyId>>,
     /// Who received them.
     pub recipient: Option<Named<AgencyId>>,
+    /// The code of the operator who asked or sent, which their agency knows by name. Only where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<OperatorId>,
     pub purpose: Option<Named<PurposeId>>,
     pub record_type: Option<Named<RecordTypeId>>,
     /// The acts the purpose rests on.
@@ -103,6 +123,16 @@ pub struct Line {
     /// What was found to be wrong with it since.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub corrections: Vec<Note>,
+}
+
+/// A copy that its owner sent: one disclosure, however often it was handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pushed {
+    /// When its owner gave it to the gateway; absent where the details of that entry have been erased.
+    pub sent: Option<Timestamp>,
+    /// When it was first handed to the recipient; absent while it waits.
+    pub handed_over: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,8 +185,17 @@ pub struct Asked {
 /// The parts of a decision slot that a report reads; every one may have been erased.
 #[derive(Default, Deserialize)]
 struct Body {
+    /// Set where a recipient says that it has a copy: nothing leaves by that.
     #[serde(default)]
-    outcomes: Vec<Value>,
+    acknowledged: Option<ExchangeId>,
+    /// The copy that a hand-over delivers.
+    #[serde(default)]
+    delivers: Option<ExchangeId>,
+    #[serde(default)]
+    outcomes: Option<Vec<Value>>,
+    /// The push an entry belongs to.
+    #[serde(default)]
+    push: Option<ExchangeId>,
     #[serde(default)]
     rests_on: BTreeMap<ConsentId, Vec<FieldId>>,
     #[serde(default)]
@@ -172,6 +211,16 @@ struct Body {
     /// Set in the entry of an earlier report.
     #[serde(default)]
     report: Option<Value>,
+    /// Who asked or sent, from the slot of its own.
+    #[serde(skip)]
+    operator: Option<case::Operator>,
+}
+
+/// The parts of an operator slot that a report may tell.
+#[derive(Deserialize)]
+struct By {
+    agency: AgencyId,
+    operator: OperatorId,
 }
 
 #[derive(Deserialize)]
@@ -183,7 +232,34 @@ impl Body {
     fn of(slots: &Slots) -> Self {
         let text = slots.decision.as_ref().map(|slot| slot.body.as_bytes());
         let body = text.and_then(|text| json::parse(text).ok());
-        body.and_then(|body| serde_json::from_value(body).ok()).unwrap_or_default()
+        let body: Self = body.and_then(|body| serde_json::from_value(body).ok()).unwrap_or_default();
+        let by = slots.operator.as_ref().and_then(|slot| json::parse(slot.body.as_bytes()).ok());
+        let by = by.and_then(|by| serde_json::from_value::<By>(by).ok());
+        Self { operator: by.map(|By { agency, operator }| case::Operator { agency, operator }), ..body }
+    }
+
+    fn pushed(&self, leaf: &Leaf) -> Option<Pushed> {
+        self.push.as_ref()?;
+        let at = leaf.content().at;
+        let is_handed_over = leaf.kind() == Kind::Delivery;
+        Some(Pushed { sent: (!is_handed_over).then_some(at), handed_over: is_handed_over.then_some(at) })
+    }
+}
+
+impl Line {
+    /// The same copy, handed over: what left is told, not what might have. Of several times everything that left in any.
+    fn hand_over(&mut self, mut again: Line) {
+        let sent = self.pushed.and_then(|pushed| pushed.sent);
+        if let Some(first) = self.pushed.and_then(|pushed| pushed.handed_over) {
+            again.fields.retain(|field| !self.fields.contains(field));
+            again.consents.retain(|id| !self.consents.contains(id));
+            self.fields.append(&mut again.fields);
+            self.consents.append(&mut again.consents);
+            self.pushed = Some(Pushed { sent, handed_over: Some(first) });
+            return;
+        }
+        again.pushed = again.pushed.map(|pushed| Pushed { sent, ..pushed });
+        *self = again;
     }
 }
 
@@ -211,8 +287,7 @@ pub fn report(sources: &Sources<'_>, reader: Reader) -> Report {
             });
         }
     }
-    let mut lines: Vec<Line> =
-        bodies.iter().filter_map(|(leaf, body)| sources.line(leaf, body, reader)).collect();
+    let mut lines = sources.lines(&bodies, reader);
     for line in &mut lines {
         line.corrections = corrections.remove(&line.exchange).unwrap_or_default();
     }
@@ -235,10 +310,38 @@ pub fn report(sources: &Sources<'_>, reader: Reader) -> Report {
 }
 
 impl Sources<'_> {
+    /// The disclosures in their order. What became of a pushed copy is one line: sent, handed over, and taken over.
+    fn lines(&self, bodies: &[(&Leaf, Body)], reader: Reader) -> Vec<Line> {
+        let mut lines: Vec<Line> = Vec::new();
+        for (leaf, body) in bodies {
+            let copy = body.delivers.as_ref().unwrap_or(&leaf.content().id);
+            let known = lines.iter().position(|line| line.exchange == *copy);
+            // A copy that was cancelled, or that nobody took, was disclosed only if it had been handed over.
+            if matches!(leaf.kind(), Kind::Denial | Kind::Failure) {
+                let waits = |line: &Line| line.pushed.is_some_and(|pushed| pushed.handed_over.is_none());
+                lines.retain(|line| line.exchange != *copy || !waits(line));
+                continue;
+            }
+            // Where its body was erased, that a copy arrived is known by its name.
+            let is_arrival = leaf.kind() == Kind::Delivery && body.outcomes.is_none() && known.is_some();
+            if is_arrival || body.acknowledged.is_some() {
+                continue;
+            }
+            let Some(line) = self.line(leaf, body, reader) else { continue };
+            match known.and_then(|place| lines.get_mut(place)) {
+                Some(found) => found.hand_over(line),
+                None => lines.push(line),
+            }
+        }
+        lines.sort_by_key(|line| line.at);
+        lines
+    }
+
     /// A disclosure the reader may know of; `None` for everything else.
     fn line(&self, leaf: &Leaf, body: &Body, reader: Reader) -> Option<Line> {
         let content = leaf.content();
-        if !matches!(content.kind, Kind::Delivery | Kind::Disclosure) || body.signalled.is_some() {
+        let is_to_somebody = content.consumer.is_some() && body.signalled.is_none();
+        if !matches!(content.kind, Kind::Delivery | Kind::Disclosure) || !is_to_somebody {
             return None;
         }
         let policy = content.policy.as_ref().and_then(|sha256| (self.policy)(sha256));
@@ -262,7 +365,8 @@ impl Sources<'_> {
             let found = kind.and_then(|kind| kind.field(kind.find(field)?));
             found.map_or_else(|| field.to_string(), |field| field.label.clone())
         };
-        let all: Vec<Shown> = body.outcomes.iter().filter_map(|outcome| shown(outcome, &label)).collect();
+        let outcomes = body.outcomes.iter().flatten();
+        let all: Vec<Shown> = outcomes.filter_map(|outcome| shown(outcome, &label)).collect();
         let fields: Vec<Shown> = all.iter().filter(|field| is_for(&field.name)).cloned().collect();
         if fields.is_empty() && !all.is_empty() {
             return None;
@@ -271,10 +375,16 @@ impl Sources<'_> {
         let consents =
             body.rests_on.iter().filter(|(id, _)| self.consents.iter().any(|c| c.header.id == **id));
         Some(Line {
-            exchange: content.id.clone(),
+            exchange: body.delivers.clone().unwrap_or_else(|| content.id.clone()),
             at: content.at,
+            pushed: body.pushed(leaf),
             owner: content.provider.as_ref().map(|id| self.agency(id)),
             recipient: content.consumer.as_ref().map(|id| self.agency(id)),
+            operator: body
+                .operator
+                .as_ref()
+                .filter(|by| self.staff_of == Some(&by.agency))
+                .map(|by| by.operator.clone()),
             purpose: content.purpose.clone().map(|id| Named {
                 name: purpose.map_or_else(|| id.to_string(), |purpose| purpose.name.clone()),
                 id,

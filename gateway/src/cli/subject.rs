@@ -34,6 +34,10 @@ struct Report {
     caller: Caller,
     #[command(flatten)]
     person: Person,
+    /// Also which operators of our own agency asked or sent, by their codes; says why the person's rights depend on it.
+    /// Logged. Of other agencies' operators nothing is told.
+    #[arg(long, value_enum, value_name = "GROUND")]
+    with_operators: Option<Ground>,
     #[command(flatten)]
     files: Files,
     /// One JSON object instead of text.
@@ -41,6 +45,15 @@ struct Report {
     json: bool,
     #[arg(long, value_enum, default_value_t)]
     lang: Language,
+}
+
+/// Why it must be known which operator it was.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Ground {
+    /// For a claim before a court or a supervisory authority.
+    Claim,
+    /// Somebody may have looked without a reason.
+    SuspectedMisuse,
 }
 
 /// Who asks, and how they were identified.
@@ -71,6 +84,15 @@ struct Files {
     /// Where the page to be printed goes.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+}
+
+impl Ground {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Claim => "claim",
+            Self::SuspectedMisuse => "suspected_misuse",
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -137,7 +159,11 @@ fn question(args: &Report) -> Result<Value, ReportError> {
     }
     let language = args.lang.choose("it", "en");
     let subject = subject(person.subject.as_deref())?;
-    Ok(json!({ "subject": subject, "word": word, "language": language }))
+    let mut body = json!({ "subject": subject, "word": word, "language": language });
+    if let (Value::Object(body), Some(ground)) = (&mut body, args.with_operators) {
+        body.insert("operators".to_owned(), json!({ "ground": ground.text() }));
+    }
+    Ok(body)
 }
 
 /// What there is, in three lines; the details are in the files, because a screen is read by others.

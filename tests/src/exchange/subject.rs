@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use varco_core::log::entry::Kind;
 use varco_core::wire::verify_record;
 
-use crate::world::asks::{COACH, RECORD_TYPE, Situation};
+use crate::world::asks::{COACH, RECORD_TYPE, Situation, push};
 use crate::world::desk::{Desk, Told, seal_trust};
 use crate::world::family::{ANNA, Family, MATTEO, SARA, person};
-use crate::world::{KIT, PEOPLE, World, decision};
+use crate::world::{KIT, PEOPLE, World, decision, until};
 
 const REGISTRY: &str = "anagrafica_nucleo";
 /// The largest signed document that is read here.
@@ -140,6 +140,73 @@ async fn what_somebody_asked_to_conceal_is_not_told_either() {
     let said = Value::Object(told.body.clone()).to_string();
     for trace in ["isee_fascia", "conceal", "oppos", "restriction"] {
         assert!(!said.contains(trace), "the report says {trace}");
+    }
+}
+
+#[tokio::test]
+async fn a_pushed_copy_is_one_disclosure_with_the_instants_it_was_sent_and_handed_over() {
+    let world = World::start().await;
+    let anna = Situation::of(&world).await;
+    let sent = world.now();
+    let told = anna.capannori.post("/pushes", &push(&["cpi-lucca", "asl-toscana-nord-ovest"])).await;
+    assert_eq!(told.status, 202, "{:?}", told.body);
+    world.advance(Duration::from_secs(3600));
+    let handed_over = world.now();
+    // Fetched twice, because the first answer was lost, and acknowledged: still one disclosure.
+    let mut delivery = String::new();
+    for _ in 0..2 {
+        let inbox = anna.cpi.get("/inbox").await;
+        delivery = inbox.body["deliveries"][0]["delivery"].as_str().unwrap().to_owned();
+    }
+    assert_eq!(anna.cpi.post(&format!("/inbox/{delivery}/ack"), &json!({})).await.status, 200);
+    world.advance(Duration::from_secs(3600));
+    let told = stranger(&world).post("/subjects/report", &asked(ANNA, "self")).await;
+    let [to_cpi, to_asl] = &lines(&told)[..] else { panic!("not two lines: {:?}", told.body["report"]) };
+    assert_eq!((&to_cpi["exchange"], &to_cpi["at"]), (&json!(delivery), &json!(handed_over)));
+    assert_eq!(to_cpi["pushed"], json!({ "sent": sent, "handed_over": handed_over }));
+    let fields = to_cpi["fields"].as_array().unwrap();
+    assert!(fields.iter().any(|field| field["name"] == "motivi_comuni"), "{fields:?}");
+    // The other copy waits: she learns of it before it leaves.
+    assert_eq!(to_asl["pushed"], json!({ "sent": sent, "handed_over": null }));
+    let page = told.text("report_html");
+    assert!(page.contains("Inviati dall&#39;ente") && page.contains("non ancora consegnati"), "{page}");
+    let correction = json!({
+        "subject": person(ANNA), "ground": "rectification", "record_type": "segnalazione_bisogno",
+        "exchanges": [delivery],
+    });
+    assert_eq!(anna.capannori.post("/corrections", &correction).await.status, 201);
+    let told = stranger(&world).post("/subjects/report", &asked(ANNA, "self")).await;
+    assert_eq!(lines(&told)[0]["corrections"][0]["ground"], json!("rectification"));
+
+    // What nobody fetched in its time went to nobody.
+    world.advance(varco_core::parcel::INBOX_TERM);
+    until("the waiting copy is given up", async || {
+        let told = stranger(&world).post("/subjects/report", &asked(ANNA, "self")).await;
+        lines(&told).len() == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_agency_tells_its_own_operators_for_a_ground_that_is_logged_and_nobody_elses() {
+    let world = World::start().await;
+    let anna = Situation::of(&world).await;
+    assert_eq!(anna.cpi.post("/pulls", &anna.pull()).await.status, 200);
+    let mut body = asked(ANNA, "self");
+    body["operators"] = json!({ "ground": "suspected_misuse" });
+    let told = anna.cpi.post("/subjects/report", &body).await;
+    assert_eq!(lines(&told)[0]["operator"], json!(COACH));
+    assert!(told.text("report_html").contains(COACH));
+    let [(_, slots)] = &world.entries_of(told.exchange()).await[..] else { panic!("not one entry") };
+    assert_eq!(decision(slots)["report"]["operators"], json!("suspected_misuse"));
+    for (desk, body) in [(&anna.cpi, asked(ANNA, "self")), (&stranger(&world), body.clone())] {
+        let told = desk.post("/subjects/report", &body).await;
+        assert_eq!(lines(&told).len(), 1);
+        assert!(!Value::Object(told.body.clone()).to_string().contains(COACH));
+    }
+    for ground in [json!("curiosity"), Value::Null] {
+        body["operators"]["ground"] = ground;
+        anna.cpi.post("/subjects/report", &body).await.assert_refused(422, "request.invalid");
     }
 }
 

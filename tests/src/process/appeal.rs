@@ -4,36 +4,14 @@ use std::path::Path;
 use std::process::Output;
 
 use serde_json::{Value, json};
-use varco::demo::ceremony::AUDIENCE;
 
 use super::{Deployed, run_in, said};
 use crate::world::Folder;
 use crate::world::asks::Situation;
 use crate::world::provider::Play;
 
-/// What every command of one operator has in front.
 fn command(deployed: &Deployed, verb: &str, agency: &str, operator: &str) -> Vec<String> {
-    let pki = |path: &str| deployed.folder.path(&format!("pki/{path}")).display().to_string();
-    let own = |path: &str| pki(&format!("agencies/{agency}/{path}"));
-    let address = format!("https://localhost:{}", deployed.ends().address.port());
-    let mut words = vec!["appeal".to_owned(), verb.to_owned()];
-    for (name, value) in [
-        ("gateway", address),
-        ("audience", AUDIENCE.to_owned()),
-        ("issuer", agency.to_owned()),
-        ("cert", own("channel.pem")),
-        ("key", own("channel.key.pem")),
-        ("ca", pki("ca/channel.pem")),
-        ("seal-cert", own("seal.pem")),
-        ("seal-key", own("seal.key.pem")),
-        ("seal-ca", pki("ca/seal.pem")),
-        ("seal-crl", pki("ca/seal.crl.pem")),
-        ("operator", operator.to_owned()),
-        ("location", "sede".to_owned()),
-    ] {
-        words.extend([format!("--{name}"), value]);
-    }
-    words
+    deployed.asking(&["appeal", verb], agency, operator)
 }
 
 fn run(folder: &Path, words: &[String], more: &[&str]) -> Output {

@@ -159,6 +159,20 @@ fn row(page: &mut String, line: &Line, language: Language) {
         escaped(&kind),
         escaped(&fields.join(", ")),
     );
+    if let Some(pushed) = line.pushed {
+        let sent =
+            pushed.sent.map(|at| format!("{} {}", say("Inviati dall'ente", "Sent by the body"), moment(at)));
+        let handed_over = match pushed.handed_over {
+            Some(at) => format!("{} {}", say("consegnati", "handed over"), moment(at)),
+            None => say("non ancora consegnati", "not yet handed over").to_owned(),
+        };
+        let said = sent.into_iter().chain([handed_over]).collect::<Vec<_>>().join(", ");
+        let _ = write!(page, "<p>{}</p>", escaped(&said));
+    }
+    if let Some(operator) = &line.operator {
+        let text = say("Operatore (codice dell'ente)", "Operator (the body's code)");
+        let _ = write!(page, "<p>{}: {}</p>", escaped(text), escaped(operator.as_str()));
+    }
     if line.emergency.is_some() {
         let text = say("Urgenza dichiarata, soggetta a riesame.", "Declared emergency, subject to review.");
         let _ = write!(page, "<p class=\"note\">{text}</p>");

@@ -20,7 +20,7 @@ use crate::log::leaf::Leaf;
 use crate::notice::{About, Past, notices};
 use crate::policy::Policy;
 use crate::registry::AgencyKind;
-use crate::report::{self, Language, Reader, Report, Sources};
+use crate::report::{self, Language, Reader, Report, Sources, StaffGround};
 
 /// The purpose under which a person asks.
 const RIGHTS: &str = "F12";
@@ -33,6 +33,16 @@ pub struct ReportAsk {
     pub word: WordAsk,
     #[serde(default)]
     pub language: Language,
+    /// Also which of the asking agency's own operators it was, and why that must be known.
+    #[serde(default)]
+    pub operators: Option<OperatorsAsk>,
+}
+
+/// An agency answers for its own staff only: who the others' operators were is asked at the others' desks.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OperatorsAsk {
+    pub ground: StaffGround,
 }
 
 /// What a report is made from, besides what the rules know.
@@ -72,8 +82,10 @@ impl Registered<'_> {
                     current: self.policy,
                     entries: past.entries,
                     consents: past.consents,
+                    staff_of: ask.operators.as_ref().map(|_| &request.sender.agency),
                 };
-                told(request, subject, &report::report(&sources, reader), ask.language)
+                let report = report::report(&sources, reader);
+                told(request, subject, &report, &ask)
             }
             Err(Refusal(code, detail)) => Outcome::fail(request, code, detail),
         }
@@ -168,17 +180,21 @@ impl CorrectionAsk {
 }
 
 /// The report as the outcome of the request; the log keeps its hash.
-fn told(request: VerifiedRequest, subject: Pseudonym, report: &Report, language: Language) -> Outcome {
+fn told(request: VerifiedRequest, subject: Pseudonym, report: &Report, ask: &ReportAsk) -> Outcome {
     let document = json::canonical_of(report);
     let mut account = Account::new(request);
     account.subject = Some(subject);
     account.purpose = RIGHTS.parse::<PurposeId>().ok();
-    let said = json!({ "sha256": Sha256::of(document.as_bytes()), "disclosures": report.disclosures.len() });
+    let mut said =
+        json!({ "sha256": Sha256::of(document.as_bytes()), "disclosures": report.disclosures.len() });
+    if let (Value::Object(said), Some(operators)) = (&mut said, &ask.operators) {
+        said.insert("operators".into(), json!(operators.ground));
+    }
     account.decision.insert("report", said);
     let body = Map::from_iter([
         ("exchange".to_owned(), json!(account.request.exchange)),
         ("report".to_owned(), json!(report)),
-        ("report_html".to_owned(), Value::String(report::html(report, language))),
+        ("report_html".to_owned(), Value::String(report::html(report, ask.language))),
     ]);
     Outcome { account, end: End::Report { body } }
 }
