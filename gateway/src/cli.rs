@@ -10,6 +10,7 @@ pub mod adapter;
 pub mod agent;
 pub mod appeal;
 pub mod call;
+pub mod consent;
 pub mod demo;
 pub mod language;
 pub mod log;
@@ -47,6 +48,8 @@ enum Command {
     Appeal(appeal::Args),
     /// Make a signed call to a gateway.
     Call(Box<call::Args>),
+    /// Write and check consent records as ISO/IEC TS 27560 has them.
+    Consent(consent::Args),
     /// Play the story of one exchange on this machine, with synthetic people.
     Demo(demo::Args),
     /// Check the access log and what it proves.
@@ -93,6 +96,7 @@ impl Cli {
             Command::Agent(args) => agent::run(args),
             Command::Appeal(args) => appeal::run(args),
             Command::Call(args) => call::run(&args),
+            Command::Consent(args) => consent::run(&args),
             Command::Demo(args) => demo::run(args),
             Command::Log(args) => log::run(args),
             Command::Notice(args) => notice::run(args),

@@ -22,6 +22,7 @@ use crate::world::{Ends, Folder, TODAY, configuration, lay};
 
 mod appeal;
 mod canary;
+mod consent;
 mod crash;
 mod demo;
 mod drops;

@@ -214,7 +214,7 @@ fn read_keys(given: &str) -> Result<Vec<VerifierKey>, Failure> {
 }
 
 /// Writes down who opens a database. Where that is not possible, on a copy that nobody can write to, it is said.
-async fn noted(url: &str) {
+pub async fn noted(url: &str) {
     let words = std::env::args().skip(1).take_while(|word| !word.starts_with('-')).take(2);
     let command = words.collect::<Vec<_>>().join(" ");
     if let Err(error) = crate::administration::note(url, &command).await {

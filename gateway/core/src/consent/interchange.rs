@@ -115,6 +115,20 @@ const fn indicated_by(capacity: Capacity) -> &'static str {
     }
 }
 
+fn written(consent: &Consent) -> Value {
+    let items = consent.header.scope.iter();
+    items.map(|item| processing(consent, item, Timestamp::from_millis(0))).collect()
+}
+
+/// What does not depend on when it was written.
+fn processing_of(items: Option<&Value>) -> Option<Vec<Value>> {
+    let mut items = items?.as_array()?.clone();
+    for item in items.iter_mut().filter_map(Value::as_object_mut) {
+        item.retain(|name, _| !["is_valid", "state"].contains(&name.as_str()));
+    }
+    Some(items)
+}
+
 /// Reads a record that [`export`] wrote, here or elsewhere: every event is checked again, and what the standard's members
 /// say must be what the events say.
 pub fn import(document: &Value) -> Result<Consent, ImportError> {
@@ -128,6 +142,7 @@ pub fn import(document: &Value) -> Result<Consent, ImportError> {
     let events: Vec<Value> = consent.events().iter().map(event).collect();
     let is_same = text("record_id") == Some(format!("urn:uuid:{}", consent.header.id).as_str())
         && text("pii_principal_id") == Some(consent.header.subject.as_str())
-        && document.get("events") == Some(&Value::Array(events));
+        && document.get("events") == Some(&Value::Array(events))
+        && processing_of(document.get("processing")) == processing_of(Some(&written(&consent)));
     if is_same { Ok(consent) } else { Err(ImportError::Contradiction) }
 }

@@ -236,6 +236,9 @@ proptest! {
         let mut forged = document.clone();
         forged["events"][0]["event_state"] = "dpv:ConsentForged".into();
         prop_assert_eq!(interchange::import(&forged), Err(interchange::ImportError::Contradiction));
+        let mut wider = document.clone();
+        wider["processing"][0]["purpose"] = "F10".into();
+        prop_assert_eq!(interchange::import(&wider), Err(interchange::ImportError::Contradiction));
     }
 
     #[test]
