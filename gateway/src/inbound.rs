@@ -4,14 +4,13 @@ use std::time::Instant;
 
 use varco_adapters::Context;
 use varco_core::appeal::Appeal;
-use varco_core::case::Case;
 use varco_core::code::Code;
 use varco_core::consent::Consent;
 use varco_core::exchange::{
-    AckAsk, AgencyRecord, Answer, AppealAsk, AppealEventAsk, Authorized, AuthorizedExchange, CaseAsk,
-    CaseEventAsk, ConsentAsk, ConsentEventAsk, CorrectionAsk, Incoming, Known, LiftAsk, LoggedOutcome,
-    Outcome, PersonPast, Pull, Registered, ReleaseError, ReportAsk, RestrictionAsk, ReviewAsk, SearchAsk,
-    SignError, Stamp, Trust, VerifiedRequest, VerifyError, WithdrawalAsk, authorize, verify,
+    AckAsk, AgencyRecord, Answer, AppealAsk, AppealEventAsk, Authorized, AuthorizedExchange, ConsentAsk,
+    ConsentEventAsk, CorrectionAsk, Incoming, Known, LiftAsk, LoggedOutcome, Outcome, PersonPast, Pull,
+    Registered, ReleaseError, ReportAsk, RestrictionAsk, ReviewAsk, SearchAsk, SignError, Stamp, Trust,
+    VerifiedRequest, VerifyError, WithdrawalAsk, authorize, verify,
 };
 use varco_core::hash::Sha256;
 use varco_core::id::{
@@ -23,6 +22,7 @@ use varco_store::submission::{AppendError, ClaimError, Found, Wanted};
 use crate::app::App;
 use crate::appeals;
 use crate::basis;
+use crate::cases;
 use crate::household;
 use crate::limits::LimitError;
 use crate::pushes::{self, Page};
@@ -181,7 +181,7 @@ async fn decide(app: &App, call: Call, request: VerifiedRequest, found: Found) -
         Call::AcknowledgeDelivery(id) => pushes::acknowledge(app, id, request).await,
         Call::AppealEvent(id) => appeal_event(app, id, request).await,
         Call::Appeals => list_appeals(app, request).await,
-        Call::CaseEvent(id) => case_event(app, id, request).await,
+        Call::CaseEvent(id) => cases::event(app, id, request).await,
         Call::ConsentEvent(id) => consent_event(app, id, request).await,
         Call::Correct => correct(app, request).await,
         Call::EndSubscription(id) => signals::end(app, id, request).await,
@@ -190,12 +190,12 @@ async fn decide(app: &App, call: Call, request: VerifiedRequest, found: Found) -
         Call::Inbox(page) => pushes::inbox(app, page, request).await,
         Call::Lift(id) => lift(app, id, request).await,
         Call::Notices => notices(app, request).await,
-        Call::OpenCase => open_case(app, request),
+        Call::OpenCase => cases::open(app, request),
         Call::OpenConsent => open_consent(app, request).await,
         Call::Pull => pull(app, request, &found).await,
         Call::Push => pushes::push(app, request).await,
         Call::ReadAppeal(id) => read_appeal(app, id, request).await,
-        Call::ReadCase(id) => read_case(app, id, request).await,
+        Call::ReadCase(id) => cases::read(app, id, request).await,
         Call::ReadConsent(id) => read_consent(app, id, request).await,
         Call::ReadPush(id) => pushes::read_push(app, id, request).await,
         Call::Report => report(app, request).await,
@@ -325,22 +325,6 @@ async fn search_consents(app: &App, request: VerifiedRequest) -> Done {
     let pseudonyms = app.keys.load().all(&ask.subject.codice_fiscale);
     let (request, consents) = known(request, registers::consents_of(app, &pseudonyms).await)?;
     Ok(with_rules(app, |rules| rules.search_consents(request, &ask.subject, &consents)))
-}
-
-fn open_case(app: &App, request: VerifiedRequest) -> Done {
-    let (request, ask) = request.ask::<CaseAsk>()?;
-    Ok(with_rules(app, |rules| rules.open_case(request, &ask)))
-}
-
-async fn case_event(app: &App, id: CaseId, request: VerifiedRequest) -> Done {
-    let (request, ask) = request.ask::<CaseEventAsk>()?;
-    let (request, case) = known::<Option<Case>>(request, registers::case(app, &id).await)?;
-    Ok(with_rules(app, |rules| rules.record_case(request, ask, case)))
-}
-
-async fn read_case(app: &App, id: CaseId, request: VerifiedRequest) -> Done {
-    let (request, case) = known::<Option<Case>>(request, registers::case(app, &id).await)?;
-    Ok(with_rules(app, |rules| rules.read_case(request, case)))
 }
 
 async fn withdraw(app: &App, request: VerifiedRequest) -> Done {

@@ -7,6 +7,7 @@ pub mod app;
 mod appeals;
 pub mod archive;
 pub mod basis;
+mod cases;
 pub mod cli;
 pub mod config;
 pub mod demo;

@@ -11,7 +11,7 @@ use varco_core::consent::{self, Consent};
 use varco_core::emergency::SealedReason;
 use varco_core::exchange::{
     self, AuthorizedExchange, Decided, Housemate, KeyHeader, Pull, PushHeader, Sealed, SignalKey,
-    VerifiedRequest, Waiting,
+    VerifiedRequest, Waiting, pseudonyms_in,
 };
 use varco_core::id::{
     AgencyId, AppealId, CaseId, ConsentId, ExchangeId, FieldId, NoticeId, OfficerId, Pseudonym,
@@ -73,8 +73,8 @@ pub fn readable(stream: Stream) -> Option<Consent> {
 }
 
 /// The other members of a household: those asked for in the same request, and the other people of the case. People of a case are
-/// known by one pseudonym only; where the keys have several epochs, what was recorded under another of them cannot be
-/// found, and they count as unknown.
+/// known by one pseudonym only; where the keys have several epochs, their lock tells the others. Where it does not open they count as
+/// unknown.
 pub async fn housemates(
     app: &App,
     case: Option<&Case>,
@@ -89,11 +89,16 @@ pub async fn housemates(
         subject.contains(pseudonym) || named.iter().any(|pseudonyms| pseudonyms.contains(pseudonym))
     };
     for pseudonym in case.iter().flat_map(|case| case.subjects()).filter(|person| !is_named(person)) {
-        let found = match subject {
-            [_] => housemate(app, std::slice::from_ref(pseudonym)).await?,
-            _ => Housemate::Unknown,
+        let all = match subject {
+            [_] => Some(vec![pseudonym.clone()]),
+            _ => case.and_then(|case| {
+                pseudonyms_in(case, pseudonym, &app.keepers.load().copies, &app.keys.load())
+            }),
         };
-        mates.push(found);
+        mates.push(match all {
+            Some(all) => housemate(app, &all).await?,
+            None => Housemate::Unknown,
+        });
     }
     Ok(mates)
 }
@@ -361,7 +366,7 @@ pub fn appeal_in(stream: Stream) -> Result<Appeal, Unreadable> {
     Appeal::replay(header, events).map_err(|fault| Unreadable::Damaged(stream.id, fault.to_string()))
 }
 
-fn consent_of(stream: Stream) -> Result<Consent, Unreadable> {
+pub fn consent_of(stream: Stream) -> Result<Consent, Unreadable> {
     let (header, events) = documents::<consent::Header, consent::Event>(&stream)?;
     Consent::replay(header, events).map_err(|fault| Unreadable::Damaged(stream.id, fault.to_string()))
 }

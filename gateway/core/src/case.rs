@@ -5,7 +5,8 @@
 
 mod act;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -123,6 +124,8 @@ pub enum Change {
     },
     AddSubject {
         subject: Pseudonym,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lock: Option<LockedPerson>,
     },
     /// An agency that was asked to join at level 2 agrees. The level rises when the last of them has.
     ApproveEscalation,
@@ -143,6 +146,8 @@ pub enum Change {
     Open {
         subjects: BTreeSet<Pseudonym>,
         responsible: Member,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        locks: BTreeMap<Pseudonym, LockedPerson>,
     },
     RemoveMember {
         operator: Operator,
@@ -152,11 +157,26 @@ pub enum Change {
     },
 }
 
+/// A person's codice fiscale under lock, in base64: without the keys that lie apart it says nothing.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedPerson {
+    pub key: String,
+    pub copy: String,
+}
+
+impl fmt::Debug for LockedPerson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LockedPerson(..)")
+    }
+}
+
 /// A case as its events leave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
     pub header: Header,
     subjects: BTreeSet<Pseudonym>,
+    locks: BTreeMap<Pseudonym, LockedPerson>,
     members: Vec<Member>,
     responsible: Operator,
     level: Level,
@@ -241,13 +261,16 @@ pub struct CaseFact {
 impl Case {
     /// A new case with its opening event.
     pub fn open(header: Header, first: &Event) -> Result<Self, CaseFault> {
-        let Change::Open { subjects, responsible } = &first.change else { return Err(CaseFault::NotOpened) };
+        let Change::Open { subjects, responsible, locks } = &first.change else {
+            return Err(CaseFault::NotOpened);
+        };
         if header.purposes.is_empty() || subjects.is_empty() || subjects.len() > MOST_SUBJECTS {
             return Err(CaseFault::Size);
         }
         Ok(Self {
             header,
             subjects: subjects.clone(),
+            locks: locks.clone(),
             members: vec![responsible.clone()],
             responsible: responsible.operator.clone(),
             level: Level::First,
@@ -287,6 +310,11 @@ impl Case {
 
     pub const fn subjects(&self) -> &BTreeSet<Pseudonym> {
         &self.subjects
+    }
+
+    /// Who this person of the case is, under lock.
+    pub fn locked(&self, subject: &Pseudonym) -> Option<&LockedPerson> {
+        self.locks.get(subject)
     }
 
     /// The agencies whose approval an escalation still waits for.
@@ -381,11 +409,12 @@ impl Case {
                 }
                 self.members.push(member.clone());
             }
-            Change::AddSubject { subject } => {
+            Change::AddSubject { subject, lock } => {
                 if self.subjects.len() >= MOST_SUBJECTS {
                     return Err(CaseFault::Size);
                 }
                 self.subjects.insert(subject.clone());
+                self.locks.extend(lock.clone().map(|lock| (subject.clone(), lock)));
             }
             Change::Close => self.closed = Some(at),
             Change::EndAct { sha256 } => self.end_act(sha256)?,
@@ -405,6 +434,7 @@ impl Case {
                 if self.subjects.len() < 2 || !self.subjects.remove(subject) {
                     return Err(CaseFault::NoSuchSubject);
                 }
+                self.locks.remove(subject);
             }
             Change::ApproveEscalation => self.approve(&event.by)?,
             Change::Open { .. } => return Err(CaseFault::NotOpened),

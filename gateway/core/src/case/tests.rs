@@ -37,7 +37,7 @@ fn event(by: Operator, at: Timestamp, change: Change) -> Event {
 fn opened() -> (Header, Event) {
     let header = Header { id: id("0198f0c2-aaaa-7fff-bfff-ffffffffffff"), purposes: vec![id("F02")] };
     let subjects = BTreeSet::from([anna()]);
-    let change = Change::Open { subjects, responsible: member(desk(), minute(0)) };
+    let change = Change::Open { subjects, responsible: member(desk(), minute(0)), locks: BTreeMap::new() };
     (header, event(desk(), minute(0), change))
 }
 
@@ -147,7 +147,7 @@ enum Stage {
 }
 
 fn at_stage(stage: Stage) -> Case {
-    let adds = event(desk(), minute(1), Change::AddSubject { subject: bruno() });
+    let adds = event(desk(), minute(1), Change::AddSubject { subject: bruno(), lock: None });
     let mut events = vec![adds_coach(1), adds];
     if matches!(stage, Stage::Waiting | Stage::Second) {
         events.push(event(desk(), minute(2), escalation()));
@@ -168,7 +168,7 @@ fn changes() -> Vec<(&'static str, Change)> {
     vec![
         ("add_act", Change::AddAct { act: decree(1, 60) }),
         ("add_member", Change::AddMember { member: member(asl(), minute(9)) }),
-        ("add_subject", Change::AddSubject { subject: carla }),
+        ("add_subject", Change::AddSubject { subject: carla, lock: None }),
         ("approve", Change::ApproveEscalation),
         ("close", Change::Close),
         ("end_act", Change::EndAct { sha256: Sha256::of(b"decree") }),

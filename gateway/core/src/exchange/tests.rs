@@ -24,6 +24,7 @@ use crate::time::Timestamp;
 use crate::wire::LevelOfAssurance;
 
 mod concealed;
+mod people;
 mod signals;
 mod statistics;
 

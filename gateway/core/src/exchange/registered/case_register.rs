@@ -1,6 +1,6 @@
 //! `/cases`: opening, changing and reading them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -11,6 +11,7 @@ use crate::code::Code;
 use crate::consent::Mandate;
 use crate::exchange::ask::SubjectName;
 use crate::exchange::outcome::Outcome;
+use crate::exchange::people::Locks;
 use crate::exchange::verify::{Sender, VerifiedRequest};
 use crate::hash::Sha256;
 use crate::id::{AgencyId, CaseId, FieldId, OfficeId, PurposeId, RecordTypeId};
@@ -59,18 +60,22 @@ pub struct ActAsk {
 
 impl Registered<'_> {
     /// `POST /cases`.
-    pub fn open_case(&self, request: VerifiedRequest, ask: &CaseAsk) -> Outcome {
+    pub fn open_case(&self, request: VerifiedRequest, ask: &CaseAsk, mut with: Locks<'_>) -> Outcome {
         settle(request, |request| {
             let sender = &request.sender;
             if !matches!(sender.kind, AgencyKind::Asl | AgencyKind::Comune | AgencyKind::Cpi) {
                 let detail = "cases are opened by a Comune, an employment centre or a health authority";
                 return Err(Refusal(Code::ExchangeNotAllowed, detail.into()));
             }
-            let subjects = ask
-                .subjects
-                .iter()
-                .map(|subject| self.subject(subject))
-                .collect::<Result<BTreeSet<_>, _>>()?;
+            let id = CaseId::from(request.exchange());
+            let mut locks = BTreeMap::new();
+            for subject in ask.subjects.iter().take(case::MOST_SUBJECTS) {
+                let pseudonym = self.subject(subject)?;
+                locks.insert(pseudonym, locked(&mut with, subject, &id)?);
+            }
+            let more = ask.subjects.iter().skip(case::MOST_SUBJECTS).map(|subject| self.subject(subject));
+            let more = more.collect::<Result<Vec<_>, _>>()?;
+            let subjects: BTreeSet<_> = locks.keys().cloned().chain(more).collect();
             let responsible = case::Member {
                 operator: operator(sender),
                 office: ask.office.clone().or_else(|| sender.office.clone()),
@@ -79,10 +84,9 @@ impl Registered<'_> {
                 from: request.at,
                 until: None,
             };
-            let header =
-                case::Header { id: CaseId::from(request.exchange()), purposes: ask.purposes.clone() };
+            let header = case::Header { id, purposes: ask.purposes.clone() };
             let subjects_list = subjects.iter().cloned().collect();
-            let first = case_event(request, case::Change::Open { subjects, responsible });
+            let first = case_event(request, case::Change::Open { subjects, responsible, locks });
             let case = Case::open(header.clone(), &first)?;
             let change = StreamChange {
                 kind: StreamKind::Case,
@@ -98,7 +102,13 @@ impl Registered<'_> {
     }
 
     /// `POST /cases/{id}/events`.
-    pub fn record_case(&self, request: VerifiedRequest, ask: CaseEventAsk, case: Option<Case>) -> Outcome {
+    pub fn record_case(
+        &self,
+        request: VerifiedRequest,
+        ask: CaseEventAsk,
+        case: Option<Case>,
+        mut with: Locks<'_>,
+    ) -> Outcome {
         settle(request, |request| {
             let case = visible(case, request)?;
             let mut subjects = Vec::new();
@@ -114,9 +124,10 @@ impl Registered<'_> {
                         let detail = "the person is in the case already";
                         return Err(Refusal(Code::CaseConflict, detail.into()));
                     }
+                    let lock = Some(locked(&mut with, &subject, &case.header.id)?);
                     let subject = self.subject(&subject)?;
                     subjects.push(subject.clone());
-                    case::Change::AddSubject { subject }
+                    case::Change::AddSubject { subject, lock }
                 }
                 CaseEventAsk::ApproveEscalation {} => case::Change::ApproveEscalation,
                 CaseEventAsk::Close {} => case::Change::Close,
@@ -207,6 +218,11 @@ impl Done {
     }
 }
 
+fn locked(with: &mut Locks<'_>, subject: &SubjectName, case: &CaseId) -> Result<case::LockedPerson, Refusal> {
+    let fault = || Refusal(Code::Internal, "the person's name could not be locked".to_owned());
+    with.lock(&subject.codice_fiscale, case).ok_or_else(fault)
+}
+
 fn visible(case: Option<Case>, request: &VerifiedRequest) -> Result<Case, Refusal> {
     case.filter(|case| case.is_known_to(&request.sender.agency, request.at))
         .ok_or_else(|| Refusal::unknown(Code::CaseUnknown))
@@ -245,6 +261,8 @@ fn case_view(case: &Case, reader: &Sender, now: Timestamp) -> Value {
 fn event_view(event: &case::Event) -> Value {
     let mut view = json!(event.change);
     if let Value::Object(view) = &mut view {
+        view.remove("lock");
+        view.remove("locks");
         view.remove("subject");
         view.remove("subjects");
         // Whose decree it is, and of which court, is for the agency that has the document.

@@ -7,7 +7,7 @@ use crate::registry::Suspension;
 use crate::signal::{PER_AGENCY, PER_PERSON, SignalChange, Subscription};
 
 /// No lock at all: what is under it is not what is tried here.
-struct Open;
+pub(super) struct Open;
 
 impl Keeper for Open {
     fn lock(&self, _: &ExchangeId, copy: &[u8], _: &LockEntropy) -> Result<Locked, LockFault> {
