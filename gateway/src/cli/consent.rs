@@ -111,7 +111,7 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn exported(args: &Export) -> Result<(), Failure> {
     let registry: Option<Registry> =
-        args.registry.as_deref().map(|path| Ok::<_, Failure>(of_json(path, &text(path)?)?)).transpose()?;
+        args.registry.as_deref().map(|path| of_json(path, &text(path)?)).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let consent = runtime.map_err(Failure::Runtime)?.block_on(stored(args))?;
     let named = registry.iter().flat_map(|registry| &registry.agencies);
