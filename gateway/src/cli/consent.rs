@@ -1,8 +1,8 @@
 //! `varco consent`: consent records as ISO/IEC TS 27560 writes them, for whoever runs the registry and whoever receives one.
 //!
 //! Only from the registry's own database, because a record names the person by the pseudonym that every entry has: no agency
-//! gets it over the wire. A record that came from elsewhere is read and checked, and recorded anew by whoever the person is in
-//! front of (`POST /consents`); it enters no registry by itself.
+//! gets it over the wire. A record that came from elsewhere is checked, and recorded anew by whoever has the person in front of
+//! them (`take-over` writes what they send to `POST /consents`); it enters no registry by itself.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,13 +10,15 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::{Value, json};
 use varco_core::consent::Consent;
-use varco_core::consent::interchange::{ImportError, Setting, export, import};
+use varco_core::consent::interchange::{ImportError, Setting, TakeOverError, export, import, take_over};
 use varco_core::id::{AgencyId, ConsentId};
 use varco_core::json;
 use varco_core::registry::Registry;
+use varco_core::subject::CodiceFiscale;
 use varco_core::time::Timestamp;
 use varco_store::read::Reader;
 use varco_store::submission::StreamKind;
+use zeroize::Zeroizing;
 
 use super::language::Language;
 use super::{NO, USAGE};
@@ -40,6 +42,8 @@ enum Command {
     Export(Export),
     /// Check a record in that form, event by event, and say how it stands.
     Read(Read),
+    /// Write the body of `POST /consents` that records in this registry what stands of a record that came from elsewhere.
+    TakeOver(TakeOver),
 }
 
 #[derive(clap::Args)]
@@ -55,6 +59,18 @@ struct Export {
     out: Option<PathBuf>,
     /// The record's identifier, as the answer to `POST /consents` has it.
     id: ConsentId,
+}
+
+#[derive(clap::Args)]
+struct TakeOver {
+    /// The record.
+    file: PathBuf,
+    /// A file with the codice fiscale of the person in front of you.
+    #[arg(long, value_name = "FILE")]
+    subject: PathBuf,
+    /// The instant at which choices must stand; now, if not given.
+    #[arg(long, value_name = "INSTANT")]
+    at: Option<Timestamp>,
 }
 
 #[derive(clap::Args)]
@@ -87,6 +103,10 @@ enum Failure {
     Record(#[from] crate::registers::Unreadable),
     #[error("nothing can be run")]
     Runtime(#[source] std::io::Error),
+    #[error("`{0}` holds no codice fiscale")]
+    Subject(PathBuf),
+    #[error("the record is not taken over: {0}")]
+    TakeOver(#[from] TakeOverError),
     #[error("the registry has no consent record `{0}`")]
     Unknown(ConsentId),
     #[error("the record is not accepted: {0}")]
@@ -98,12 +118,14 @@ pub fn run(args: &Args) -> ExitCode {
     let done = match &args.command {
         Command::Export(args) => exported(args),
         Command::Read(args) => read(args),
+        Command::TakeOver(args) => taken_over(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("varco consent: {}", super::reasons(&failure));
-            let is_answer = matches!(failure, Failure::Refused(_) | Failure::Unknown(_));
+            let is_answer =
+                matches!(failure, Failure::Refused(_) | Failure::TakeOver(_) | Failure::Unknown(_));
             ExitCode::from(if is_answer { NO } else { USAGE })
         }
     }
@@ -167,6 +189,19 @@ fn read(args: &Read) -> Result<(), Failure> {
             item.valid_until,
         );
     }
+    Ok(())
+}
+
+fn taken_over(args: &TakeOver) -> Result<(), Failure> {
+    let document: Value = of_json(&args.file, &text(&args.file)?)?;
+    let mut body = take_over(&import(&document)?, args.at.unwrap_or_else(system_now))?;
+    let named = Zeroizing::new(text(&args.subject)?);
+    let person = std::str::from_utf8(&named).ok().and_then(|text| text.trim().parse::<CodiceFiscale>().ok());
+    let person = person.ok_or_else(|| Failure::Subject(args.subject.clone()))?;
+    if let Value::Object(members) = &mut body {
+        members.insert("subject".to_owned(), json!({ "codice_fiscale": person.expose() }));
+    }
+    println!("{}", json::canonical(&body));
     Ok(())
 }
 

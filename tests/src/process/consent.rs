@@ -35,6 +35,19 @@ async fn a_consent_goes_out_as_ts_27560_and_is_read_back_event_for_event() {
     let told: Value = serde_json::from_str(&said(&output)).unwrap();
     assert_eq!(told["items"][0]["state"], "expired", "{told}");
 
+    // What stands is recorded once more by a desk, and gives way here as any newer choice does.
+    let subject = at("subject");
+    std::fs::write(&subject, crate::world::asks::anna()["codice_fiscale"].as_str().unwrap()).unwrap();
+    let take = |when: &str| varco(&["take-over", &file, "--subject", &subject, "--at", when]);
+    let body: Value = serde_json::from_str(&said(&take(&world.now().to_string()))).unwrap();
+    let told = anna.capannori.post("/consents", &body).await;
+    assert_eq!(told.status, 201, "{:?}", told.body);
+    assert_eq!(told.body["consent"]["items"][0]["state"], "given");
+    let old = anna.capannori.get(&format!("/consents/{}", anna.consent)).await;
+    assert_eq!(old.body["consent"]["items"][0]["state"], "superseded");
+    assert_eq!(anna.cpi.post("/pulls", &anna.pull()).await.status, 200);
+    assert_eq!(take(&later).status.code(), Some(1), "nothing stands any more");
+
     // What says another thing than its events is no record; neither is one that there is not.
     std::fs::write(&file, text.replace("dpv:ConsentGiven", "dpv:RenewedConsentGiven")).unwrap();
     assert_eq!(varco(&["read", &file]).status.code(), Some(1));

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Capacity, Consent, ConsentFault, Event, Header, ScopeItem};
+use super::{Capacity, Consent, ConsentFault, Event, Header, ScopeItem, State};
 use crate::id::AgencyId;
 use crate::time::Timestamp;
 
@@ -113,6 +113,44 @@ const fn indicated_by(capacity: Capacity) -> &'static str {
         Capacity::Subject => "dpv:DataSubject",
         Capacity::Tutor => "dpv:GuardianOfDataSubject",
     }
+}
+
+/// Why a record cannot be taken over into another registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TakeOverError {
+    #[error("no choice of the record stands at this instant")]
+    NothingStands,
+    #[error("the person did not speak for themselves: whoever did must say it again")]
+    SpokenFor,
+}
+
+/// The body of `POST /consents` that records the choices that stand once more, without its `subject`: whoever has the person
+/// in front of them names them. A registry has pseudonyms of its own, and takes events from nobody but its agencies.
+pub fn take_over(consent: &Consent, now: Timestamp) -> Result<Value, TakeOverError> {
+    let header = &consent.header;
+    let stands = |item: &&ScopeItem| consent.state(&item.item, now).is_valid();
+    let scope: Vec<&ScopeItem> = header.scope.iter().filter(stands).collect();
+    let said = consent.events().iter().rev().find(|event| event.state.is_valid());
+    let (false, Some(said)) = (scope.is_empty(), said) else { return Err(TakeOverError::NothingStands) };
+    if said.capacity != Capacity::Subject || said.by.is_some() {
+        return Err(TakeOverError::SpokenFor);
+    }
+    Ok(json!({
+        "class": header.class,
+        "class_until": header.class_until,
+        "representation": header.representation,
+        "agreement": header.agreement,
+        "notice": header.notice,
+        "scope": scope,
+        "event": {
+            "state": State::Given,
+            "until": said.until,
+            "capacity": said.capacity,
+            "method": said.method,
+            "access_point": said.collected_by.access_point,
+            "evidence": said.evidence,
+        },
+    }))
 }
 
 fn written(consent: &Consent) -> Value {

@@ -242,6 +242,21 @@ proptest! {
     }
 
     #[test]
+    fn only_what_stands_and_the_person_said_themselves_is_taken_over(consent in lived(), at in 0_u32..600) {
+        let now = day(at);
+        let standing: Vec<_> = ["s1", "s2"].into_iter().filter(|item| consent.state(item, now).is_valid()).collect();
+        match interchange::take_over(&consent, now) {
+            Ok(body) => {
+                let scope = body["scope"].as_array().unwrap().iter();
+                prop_assert_eq!(scope.map(|item| item["item"].as_str().unwrap()).collect::<Vec<_>>(), standing);
+                prop_assert_eq!(&body["event"]["capacity"], "self");
+            }
+            Err(interchange::TakeOverError::NothingStands) => prop_assert!(standing.is_empty()),
+            Err(interchange::TakeOverError::SpokenFor) => prop_assert!(!standing.is_empty()),
+        }
+    }
+
+    #[test]
     fn without_the_word_of_everybody_it_needs_nothing_is_open(consent in lived(), at in 0_u32..600) {
         for item in ["s1", "s2"] {
             if !consent.state(item, day(at)).is_valid() {
